@@ -1,0 +1,86 @@
+package kalamdb
+
+import (
+	"time"
+
+	"kalamdb/auth"
+	"kalamdb/row"
+)
+
+// A Request is SQL text with who asks for it. The partition that a statement
+// reaches follows from As, never from the text.
+type Request struct {
+	SQL       string         // one or more statements
+	Params    []row.Value    // bind $1 … $n; only with exactly one statement
+	Namespace string         // of unqualified table names; "" means default
+	As        auth.Principal // the zero Principal may do nothing
+}
+
+// A Column of a result. Type is DuckDB's name of the type.
+type Column struct {
+	Name string
+	Type string
+}
+
+// A Result is the outcome of one statement.
+type Result struct {
+	Statement string        // the verb: "SELECT", "INSERT", "CREATE TABLE" …
+	Columns   []Column      // nil if the statement returns no rows
+	Rows      [][]row.Value // as wide as Columns
+	IsWrite   bool          // INSERT, UPDATE or DELETE: Affected and Seq count
+	Affected  int64         // rows inserted, updated or deleted
+	Seq       row.Seq       // of the last change, durable; 0 if nothing changed
+	Took      time.Duration
+}
+
+// An Error is the only kind of error that Exec, Query and Subscribe return.
+type Error struct {
+	Code       string        // stable, UPPER_SNAKE: see errors.go
+	Message    string        // one sentence a developer can act on
+	Details    string        // more, such as the nearest name; may be empty
+	Statement  int           // index of the statement that failed
+	Position   int           // byte offset in Request.SQL, -1 if none
+	RetryAfter time.Duration // for BUSY, BUFFER_FULL, NOT_READY: when to try again
+	Cause      error         // for the log of the operator, never for the client
+}
+
+func (e *Error) Error() string {
+	if e.Details != "" {
+		return e.Code + ": " + e.Message + " (" + e.Details + ")"
+	}
+	return e.Code + ": " + e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// A SubscribeRequest asks for the live changes of one SELECT over one table.
+type SubscribeRequest struct {
+	ConnectionID string // the live id is ConnectionID-QueryID
+	QueryID      string
+	SQL          string // SELECT columns or * FROM t [WHERE …]
+	Namespace    string
+	As           auth.Principal
+	LastRows     int      // start with up to so many of the newest rows; 0 for none
+	FromSeq      *row.Seq // resume: replay every change after it; excludes LastRows
+	BatchRows    int      // rows in one Initial event, 0 for 1,000
+}
+
+// An Event is one step of a live query. Rows and Old are encoded JSON objects,
+// shared between receivers: do not change them.
+type Event struct {
+	Initial bool     // a page of the rows that were there at the start
+	HasMore bool     // more Initial events follow
+	Change  string   // INSERT, UPDATE or DELETE
+	Reason  string   // "left_filter" for a DELETE of a row that still exists
+	Rows    [][]byte // full new rows
+	Old     [][]byte // for UPDATE: what they replaced, row by row
+	Seq     row.Seq  // resume from here
+}
+
+// Ended is the error of a Subscription's Next after its end.
+type Ended struct {
+	Reason string  // killed, table_dropped, lagged, shutdown, closed
+	Seq    row.Seq // the last one delivered: resume from here
+}
+
+func (e *Ended) Error() string { return "live query ended: " + e.Reason }
