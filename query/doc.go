@@ -1,0 +1,2 @@
+// Package query answers SELECT statements with DuckDB.
+package query

@@ -1,0 +1,49 @@
+package query
+
+import (
+	"context"
+	"time"
+
+	"kalamdb/row"
+)
+
+// A Session is who asks and when: the values behind CURRENT_USER(), CURRENT_ROLE(),
+// NOW() and SNOWFLAKE_ID(). They are bound as values, never pasted into SQL.
+type Session struct {
+	User, Role string
+	Now        time.Time
+	NextID     func() int64 // nil: SNOWFLAKE_ID() is an error
+}
+
+// A Relation is what one base table of a plan reads from: the files of a partition
+// and the buffered rows in front of them. Rows the caller may not see are not in it.
+type Relation struct {
+	Schema *row.Schema
+	// SchemaAt finds the schema version a buffered row was written with; nil if all
+	// rows follow Schema.
+	SchemaAt func(version uint32) *row.Schema
+	// System says that rows have _seq, _updated and _deleted, and that a row hides the
+	// older versions of its key. Without it every row is just a row.
+	System bool
+	Hot    Hot // nil: no buffered rows
+	Files  []File
+}
+
+// Hot is the buffered rows of one partition, frozen: the newest version of each key,
+// tombstones included. Key and row passed to yield are reused.
+type Hot interface {
+	Len() int
+	Get(key []byte) (row.Row, bool, error)
+	Scan(from, to []byte, yield func(key []byte, r *row.Row) bool) error
+}
+
+// A File is one Parquet file of a partition. Local makes it a file inside
+// Options.CacheDir; the path stays valid until release is called.
+type File struct {
+	Rows, Deleted          int64
+	MinKey, MaxKey         []byte
+	MinSeq, MaxSeq         row.Seq
+	MinUpdated, MaxUpdated int64
+	Schema                 *row.Schema // of the file's version
+	Local                  func(ctx context.Context) (path string, release func(), err error)
+}
