@@ -1,0 +1,98 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"kalamdb/row"
+)
+
+// Defaults of [Options], each with its unit.
+const (
+	bufferBytesMaxDefault    = 2 << 30
+	rowBytesMaxDefault       = 1 << 20
+	batchRowsMaxDefault      = 10_000
+	batchBytesMaxDefault     = 32 << 20
+	changeLogAgeDefault      = 24 * time.Hour
+	changeLogBytesMaxDefault = 1 << 30
+	cacheBytesDefault        = 128 << 20
+	memTableBytesDefault     = 64 << 20
+	freeDiskPercentMinimum   = 5
+	flushRowsDefault         = 10_000
+	flushAgeDefault          = 5 * time.Minute
+)
+
+// Options say where and how a Buffer works. The zero value of a field means its default.
+type Options struct {
+	Dir string // the folder of the buffer; one process at a time
+	FS  vfs.FS // nil means the disk
+
+	SeqFloor row.Seq // every Seq given out is above it; the lake's last one
+
+	BufferBytesMax     int64         // buffered rows; then Commit returns ErrFull. 2 GiB
+	RowBytesMax        int           // one encoded row. 1 MiB
+	BatchRowsMax       int           // rows of one Commit. 10,000
+	BatchBytesMax      int64         // encoded rows of one Commit. 32 MiB
+	ChangeLogAge       time.Duration // how long changes can be replayed. 24 hours
+	ChangeLogBytesMax  int64         // and how many bytes of them. 1 GiB
+	CacheBytes         int64         // Pebble's block cache. 128 MiB
+	MemTableBytes      int64         // Pebble's memtable. 64 MiB
+	FreeDiskPercentMin int           // below it Commit returns ErrFull. 5; negative turns the check off
+
+	// Policy says when a partition of a table is due: at so many rows, at such an age
+	// of its oldest row; zero turns a trigger off. It is asked at every decision, so a
+	// changed policy acts at once, and must be cheap. nil means 10,000 rows or 5 minutes.
+	Policy func(row.TableRef) (rows int, age time.Duration)
+
+	Sink     Sink     // where full partitions go; nil: nothing is flushed
+	Observer Observer // who hears of every commit; may be nil
+	Events   Events
+	Logger   *slog.Logger // nil means slog.Default
+}
+
+// An Observer hears of every commit, once it is durable, in order of Seq.
+// Committed never blocks: it is called on the write path.
+type Observer interface {
+	Committed(b *row.Batch)
+}
+
+// A Sink stores what the buffer hands over; *lake.Lake is one.
+type Sink interface {
+	// Flush stores all segments, at most one of each partition, all of one table. nil
+	// means that they are committed: readers find the rows there from now on. After an
+	// error the buffer keeps the rows and tries again with the same segments; a Sink
+	// that had stored them after all must say so in Through.
+	Flush(ctx context.Context, table row.TableRef, segs []row.Segment) error
+
+	// Through is the last Seq of p that is committed here, zero if there is none.
+	Through(p row.Partition) row.Seq
+}
+
+// Events tell the outside what happens inside; each may be nil, none may block.
+type Events struct {
+	FlushStarted func(FlushInfo)
+	Flushed      func(FlushInfo) // Err says whether it worked
+}
+
+// A FlushInfo describes one round: partitions of one table flushed together.
+type FlushInfo struct {
+	Table      row.TableRef
+	Partitions int
+	Rows       int
+	Bytes      int64
+	Took       time.Duration // zero when the round starts
+	Err        error
+}
+
+// String is one line for a log.
+func (i FlushInfo) String() string {
+	s := fmt.Sprintf("flushed %s: %d partitions, %d rows, %d bytes, %s", i.Table, i.Partitions, i.Rows, i.Bytes, i.Took)
+	if i.Err != nil {
+		s += ": " + i.Err.Error()
+	}
+	return s
+}
