@@ -1,11 +1,30 @@
-// Package jobs keeps the table of what the server does in the background.
+// Package jobs keeps the table of what the server does in the background: flushes,
+// compactions, backups. It is what system.jobs shows and KILL JOB acts on.
+//
+// Whoever does the work calls [Table.Start], works under [Running.Context] and calls
+// [Running.Finish] exactly once. The table is in memory and bounded: the jobs that
+// finished first are forgotten first, running ones never.
+//
+// Files: jobs.go (Job, Table, Running), usage_unix.go and usage_other.go (what the
+// process has used).
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 )
+
+// tableJobs is how many jobs a table holds unless told otherwise.
+const tableJobs = 1000
 
 // A Status is where a job stands.
 type Status string
@@ -19,50 +38,190 @@ const (
 
 // A Job is one row of system.jobs.
 type Job struct {
-	ID                     string // unique, sorts by start
+	ID                     string // a ULID: unique, sorts by start
 	Type                   string // flush, compaction, …
 	Namespace, Table, User string // empty where the job is not about one
 	Parameters             []string
 	Status                 Status
 	Started, Ended         time.Time // Ended is zero while the job runs
-	Result                 string    // what it did, for people
+	Result                 string    // what it did, in words
 	Error                  string    // why it failed
-	Trace                  string    // the chain of errors, for operators
-	MemoryUsedMB           float64   // of the process when the job ended
-	CPUUsedPercent         float64   // of the process while the job ran, 100 is one core
+	Trace                  string    // the chain of causes behind Error, one a line, the outermost first
+	MemoryUsedMB           float64   // memory the Go runtime held when the job ended, of the whole process
+	CPUUsedPercent         float64   // what the process used while the job ran; 100 is one core
 	Node                   string
 }
 
 var (
 	// ErrNotFound says that no job has the id.
 	ErrNotFound = errors.New("no such job")
-	// ErrFinished says that the job is over, so there is nothing to kill.
+	// ErrFinished says that the job is over: nothing is left to kill.
 	ErrFinished = errors.New("the job has finished")
+	// ErrKilled is the cause of a context that [Table.Kill] cancelled.
+	ErrKilled = errors.New("the job was killed")
 )
 
-// A Table holds the jobs. It is safe for concurrent use.
-type Table struct{ node string }
+// A Table holds jobs. It is safe for concurrent use.
+type Table struct {
+	node string
+	max  int
 
-// NewTable makes a table of at most max finished jobs.
-func NewTable(max int, node string) *Table { return &Table{node: node} }
+	// mu guards everything below and the fields of every Running. Nothing blocks
+	// under it.
+	mu       sync.Mutex
+	jobs     map[string]*Running
+	finished []string // ids in the order in which they finished
+}
 
-// Start adds a running job. The caller fills Type, Namespace, Table, User and Parameters.
-func (t *Table) Start(j Job) *Running { return &Running{} }
-
-// Kill cancels the context of a running job.
-func (t *Table) Kill(id string) error { return ErrNotFound }
-
-// List are all jobs, the newest first.
-func (t *Table) List() []Job { return nil }
+// NewTable makes a table of at most max jobs (0 means 1000), more only while more
+// are running. The jobs run on the given node.
+func NewTable(max int, node string) *Table {
+	if max <= 0 {
+		max = tableJobs
+	}
+	return &Table{node: node, max: max, jobs: map[string]*Running{}}
+}
 
 // A Running is a job that was started.
-type Running struct{ id string }
+type Running struct {
+	table  *Table
+	id     string
+	cpu    time.Duration // of the process at the start
+	job    Job           // its Parameters are never changed
+	killed bool
+	cancel []context.CancelCauseFunc // of the contexts handed out
+}
 
-// ID is the job's id.
+// Start adds a running job. Of j it takes Type, Namespace, Table, User and Parameters.
+func (t *Table) Start(j Job) *Running {
+	r := &Running{table: t, id: ulid.Make().String(), cpu: processCPU()}
+	r.job = Job{
+		ID: r.id, Type: j.Type, Namespace: j.Namespace, Table: j.Table, User: j.User,
+		Parameters: slices.Clone(j.Parameters), Status: StatusRunning, Started: time.Now(), Node: t.node,
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.jobs[r.id] = r
+	t.evict()
+	return r
+}
+
+// evict forgets finished jobs while there are too many. mu is held.
+func (t *Table) evict() {
+	for len(t.jobs) > t.max && len(t.finished) > 0 {
+		delete(t.jobs, t.finished[0])
+		t.finished = t.finished[1:]
+	}
+}
+
+// Kill cancels the contexts of a running job, with [ErrKilled] as their cause. The
+// job is cancelled once it notices and calls Finish.
+func (t *Table) Kill(id string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, ok := t.jobs[id]
+	switch {
+	case !ok:
+		return ErrNotFound
+	case r.job.Status != StatusRunning:
+		return ErrFinished
+	}
+	r.killed = true
+	for _, cancel := range r.cancel {
+		cancel(ErrKilled)
+	}
+	return nil
+}
+
+// List are all jobs, the newest first.
+func (t *Table) List() []Job {
+	t.mu.Lock()
+	list := make([]Job, 0, len(t.jobs))
+	for _, r := range t.jobs {
+		list = append(list, r.job)
+	}
+	t.mu.Unlock()
+	slices.SortFunc(list, func(a, b Job) int { return cmp.Compare(b.ID, a.ID) })
+	return list
+}
+
+// ID is the id of the job.
 func (r *Running) ID() string { return r.id }
 
-// Context is parent, cancelled also by Kill and by Finish.
-func (r *Running) Context(parent context.Context) context.Context { return parent }
+// Context is parent, cancelled also by [Table.Kill] and by Finish.
+func (r *Running) Context(parent context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(parent)
+	r.table.mu.Lock()
+	defer r.table.mu.Unlock()
+	switch {
+	case r.killed:
+		cancel(ErrKilled)
+	case r.job.Status != StatusRunning:
+		cancel(ErrFinished)
+	default:
+		r.cancel = append(r.cancel, cancel)
+	}
+	return ctx
+}
 
-// Finish ends the job: completed if err is nil, cancelled if it was killed or err is a cancelled context, failed otherwise.
-func (r *Running) Finish(result string, err error) {}
+// Finish ends the job: completed if err is nil; cancelled if the job was killed or
+// err is a cancelled context; failed otherwise. Only the first call counts.
+func (r *Running) Finish(result string, err error) {
+	memory, cpu, now := processMemoryMB(), processCPU(), time.Now()
+	t := r.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	j := &r.job
+	if j.Status != StatusRunning {
+		return
+	}
+	j.Ended, j.Result, j.MemoryUsedMB = now, result, memory
+	if took := now.Sub(j.Started); took > 0 {
+		j.CPUUsedPercent = 100 * float64(cpu-r.cpu) / float64(took)
+	}
+	switch {
+	case err == nil:
+		j.Status = StatusCompleted
+	case r.killed, errors.Is(err, context.Canceled):
+		j.Status = StatusCancelled
+	default:
+		j.Status = StatusFailed
+	}
+	if err != nil {
+		j.Error, j.Trace = err.Error(), trace(err)
+	}
+	for _, cancel := range r.cancel {
+		cancel(ErrFinished)
+	}
+	r.cancel = nil
+	t.finished = append(t.finished, r.id)
+	t.evict()
+}
+
+// trace is err and everything it wraps, one a line with its Go type, indented by depth.
+func trace(err error) string {
+	var b strings.Builder
+	var walk func(err error, depth int)
+	walk = func(err error, depth int) {
+		fmt.Fprintf(&b, "%s%T: %v\n", strings.Repeat("  ", depth), err, err)
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				walk(inner, depth+1)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range e.Unwrap() {
+				walk(inner, depth+1)
+			}
+		}
+	}
+	walk(err, 0)
+	return b.String()
+}
+
+// processMemoryMB is the memory the Go runtime holds from the system, in MB.
+func processMemoryMB() float64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return float64(s[0].Value.Uint64()-s[1].Value.Uint64()) / 1e6
+}
