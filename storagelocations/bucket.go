@@ -48,7 +48,7 @@ type Info struct {
 	Name     string
 	Size     int64     // bytes
 	ETag     string    // changes with every put of the name; opaque
-	Modified time.Time // by the clock of the store
+	Modified time.Time // by the clock of the store; in the answer to Put about now
 }
 
 // Cond is what must hold for a put to happen. The zero Cond always holds.
