@@ -1,0 +1,188 @@
+package lake
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kalamdb/catalog"
+	"kalamdb/row"
+	"kalamdb/storagelocations"
+)
+
+// A Lake keeps the flushed rows of all tables. It is safe for concurrent use.
+type Lake struct {
+	opts   Options
+	writer string    // names this Lake, new at every Open
+	opened time.Time // an entry of the same node made before is a late one of the process before
+	cache  *cache
+
+	mu     sync.RWMutex // guards tables
+	tables map[uint64]*table
+}
+
+// Open reads the log of each table: its newest checkpoint and the entries after it.
+func Open(ctx context.Context, o Options, tables []*catalog.Table) (*Lake, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c, err := openCache(o.CacheDir, o.CacheBytesMax)
+	if err != nil {
+		return nil, fmt.Errorf("open lake: %w", err)
+	}
+	l := &Lake{opts: o, writer: randomName(), opened: time.Now(), cache: c, tables: map[uint64]*table{}}
+	if l.opts.Node == "" {
+		l.opts.Node = l.writer
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(loadParallel)
+	for _, t := range tables {
+		if t.Type == catalog.Stream {
+			continue
+		}
+		g.Go(func() error { return l.AddTable(gctx, t) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("open lake: %w", err)
+	}
+	return l, nil
+}
+
+// randomName is a name nobody can guess.
+func randomName() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// AddTable makes t known, loading what its log has. Adding it again does nothing.
+func (l *Lake) AddTable(ctx context.Context, c *catalog.Table) error {
+	if l.table(c.Ref.ID) != nil || c.Type == catalog.Stream {
+		return nil
+	}
+	b := l.opts.Meta
+	if c.Root != "" {
+		if l.opts.Places == nil {
+			return fmt.Errorf("table %s: its location %s cannot be opened without Places", c.Ref, c.Root)
+		}
+		var err error
+		if b, err = l.opts.Places.Bucket(ctx, c.Root); err != nil {
+			return fmt.Errorf("table %s: %w", c.Ref, err)
+		}
+	}
+	t := newTable(c, b)
+	if err := l.load(ctx, t); err != nil {
+		return fmt.Errorf("load the log of %s: %w", c.Ref, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tables[c.Ref.ID] == nil {
+		l.tables[c.Ref.ID] = t
+	}
+	return nil
+}
+
+func (l *Lake) table(id uint64) *table {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.tables[id]
+}
+
+// sorted are the tables in the order of their names.
+func (l *Lake) sorted() []*table {
+	l.mu.RLock()
+	tables := slices.Collect(maps.Values(l.tables))
+	l.mu.RUnlock()
+	slices.SortFunc(tables, func(a, b *table) int {
+		return strings.Compare(a.ref.String(), b.ref.String())
+	})
+	return tables
+}
+
+// Through is the last Seq of p the lake has: every change of p up to it is
+// committed here. Zero if there is none.
+func (l *Lake) Through(p row.Partition) row.Seq {
+	t := l.table(p.Table.ID)
+	if t == nil {
+		return 0
+	}
+	return t.through(p.User)
+}
+
+// MaxSeq is the largest Through of all partitions.
+func (l *Lake) MaxSeq() row.Seq {
+	var n row.Seq
+	for _, t := range l.sorted() {
+		t.mu.RLock()
+		n = max(n, t.maxSeq)
+		t.mu.RUnlock()
+	}
+	return n
+}
+
+// Manifest is what the lake has of p now. The caller releases it.
+func (l *Lake) Manifest(p row.Partition) *Manifest {
+	t := l.table(p.Table.ID)
+	if t == nil {
+		return &Manifest{}
+	}
+	return t.manifest(p.User)
+}
+
+// Files yields every committed file, by table, user and Seq.
+func (l *Lake) Files(yield func(*File) bool) {
+	for _, t := range l.sorted() {
+		t.mu.RLock()
+		partitions := maps.Clone(t.partitions)
+		t.mu.RUnlock()
+		for _, user := range slices.Sorted(maps.Keys(partitions)) {
+			for _, f := range partitions[user].files {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Local is a local copy of f, good until release is called. Nobody else can guess
+// its path; nobody may change it.
+func (l *Lake) Local(ctx context.Context, f *File) (path string, release func(), err error) {
+	e, err := l.local(ctx, f)
+	if err != nil {
+		return "", nil, err
+	}
+	return e.path, sync.OnceFunc(func() { l.cache.release(e) }), nil
+}
+
+func (l *Lake) local(ctx context.Context, f *File) (*cached, error) {
+	b, err := l.bucket(f)
+	if err != nil {
+		return nil, err
+	}
+	e, err := l.cache.get(ctx, b, f)
+	if err != nil && isCorrupt(err) && l.opts.Events.Corrupt != nil {
+		l.opts.Events.Corrupt(CorruptInfo{Name: f.Name, Err: err})
+	}
+	return e, err
+}
+
+func (l *Lake) bucket(f *File) (storagelocations.Bucket, error) {
+	if f.Root == "" {
+		return l.opts.Meta, nil
+	}
+	t := l.table(f.Partition.Table.ID)
+	if t == nil {
+		return nil, fmt.Errorf("%s: %w", f.Partition, ErrUnknownTable)
+	}
+	return t.bucket, nil
+}

@@ -1,0 +1,222 @@
+package lake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kalamdb/storagelocations"
+)
+
+// read gets a whole object.
+func read(ctx context.Context, b storagelocations.Bucket, name string) ([]byte, error) {
+	r, info, err := b.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	body := make([]byte, 0, info.Size+1)
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("get %s: %w", name, err)
+		}
+	}
+}
+
+// readEntry gets entry or checkpoint n.
+func readEntry(ctx context.Context, b storagelocations.Bucket, name string, n uint64) (*entry, error) {
+	body, err := read(ctx, b, name)
+	if err != nil {
+		return nil, err
+	}
+	e, err := decodeEntry(body, n)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return e, nil
+}
+
+// numbers lists the entries or checkpoints of a table, ascending.
+func numbers(ctx context.Context, b storagelocations.Bucket, folder string) ([]uint64, error) {
+	var list []uint64
+	for info, err := range b.List(ctx, folder) {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", folder, err)
+		}
+		if n, ok := numberOf(info.Name); ok {
+			list = append(list, n)
+		}
+	}
+	return list, nil
+}
+
+// load reads the newest checkpoint of t and the entries after it.
+func (l *Lake) load(ctx context.Context, t *table) error {
+	var checkpoints, entries []uint64
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		checkpoints, err = numbers(gctx, l.opts.Meta, t.folder("checkpoint"))
+		return err
+	})
+	g.Go(func() (err error) {
+		entries, err = numbers(gctx, l.opts.Meta, t.folder("log"))
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(checkpoints) > 0 {
+		n := checkpoints[len(checkpoints)-1]
+		e, err := readEntry(ctx, l.opts.Meta, t.checkpointName(n), n)
+		if err != nil {
+			return err
+		}
+		t.restore(e)
+	}
+	// The entries are read in parallel and applied in order.
+	var todo []uint64
+	for _, n := range entries {
+		if n > t.last {
+			todo = append(todo, n)
+		}
+	}
+	read := make([]*entry, len(todo))
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(loadParallel)
+	for i, n := range todo {
+		g.Go(func() (err error) {
+			read[i], err = readEntry(gctx, l.opts.Meta, t.entryName(n), n)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, e := range read {
+		if err := t.apply(e); err != nil {
+			return err
+		}
+	}
+	t.verified = wallClock()
+	return nil
+}
+
+// catchUp applies the entries behind the last known one. Only this Lake, or the
+// process before it on the same data directory, may have written them: anything
+// else fences. The caller holds busy.
+func (l *Lake) catchUp(ctx context.Context, t *table) error {
+	for {
+		n := t.last + 1
+		e, err := readEntry(ctx, l.opts.Meta, t.entryName(n), n)
+		if errors.Is(err, storagelocations.ErrNotExist) {
+			t.unsure, t.verified = false, wallClock()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e.Writer != l.writer && (e.Node != l.opts.Node || !e.Time.Before(l.opened)) {
+			t.fenced = true
+			return fmt.Errorf("table %s: %w (entry %d is of node %s)", t.ref, ErrFenced, n, e.Node)
+		}
+		if err := t.apply(e); err != nil {
+			return err
+		}
+	}
+}
+
+// verify makes sure that nobody has written to the log behind our back: it looks for a
+// later entry or checkpoint. Entries below a checkpoint are deleted after LogRetention, so a
+// server that slept longer could otherwise find its next number free again and
+// believe that it committed. The caller holds busy.
+func (l *Lake) verify(ctx context.Context, t *table) error {
+	if t.fenced {
+		return fmt.Errorf("table %s: %w", t.ref, ErrFenced)
+	}
+	stale := time.Since(t.verified) > l.opts.LogRetention/4
+	if !t.unsure && !stale {
+		return nil
+	}
+	if stale {
+		checkpoints, err := numbers(ctx, l.opts.Meta, t.folder("checkpoint"))
+		if err != nil {
+			return err
+		}
+		if n := len(checkpoints); n > 0 && checkpoints[n-1] > t.last {
+			t.fenced = true
+			return fmt.Errorf("table %s: %w (there is a checkpoint at entry %d)", t.ref, ErrFenced, checkpoints[n-1])
+		}
+	}
+	return l.catchUp(ctx, t)
+}
+
+// errRetry: the log has grown by an earlier entry of our own; what to commit has to be decided again.
+var errRetry = errors.New("the log has grown")
+
+// commit writes the changes as the next entry and applies it. errRetry means that nothing of
+// them was committed and the state is newer now. Any other error leaves open whether
+// they are: the next verify finds out. The caller holds busy and has verified.
+func (l *Lake) commit(ctx context.Context, t *table, changes []change) (*entry, error) {
+	e := &entry{
+		Version: formatVersion, Number: t.last + 1, Node: l.opts.Node, Writer: l.writer, Nonce: randomName(),
+		Time: time.Now().UTC().Truncate(time.Microsecond), Partitions: changes,
+	}
+	name := t.entryName(e.Number)
+	t.unsure = true
+	_, err := l.opts.Meta.Put(ctx, name, e.encode(), storagelocations.Cond{IfNoneMatch: true}) // the commit point
+	if err == nil {
+		t.unsure, t.verified = false, wallClock()
+		return e, t.apply(e)
+	}
+	// The reply may be lost, or a retry of ours may have met its own object: what is
+	// there now decides.
+	found, readErr := readEntry(ctx, l.opts.Meta, name, e.Number)
+	switch {
+	case readErr == nil && found.Nonce == e.Nonce:
+		t.unsure, t.verified = false, wallClock()
+		return e, t.apply(e)
+	case readErr == nil:
+		if err := l.catchUp(ctx, t); err != nil {
+			return nil, err
+		}
+		return nil, errRetry
+	case errors.Is(readErr, storagelocations.ErrNotExist):
+		return nil, fmt.Errorf("commit entry %d: %w", e.Number, err)
+	}
+	return nil, fmt.Errorf("commit entry %d: %w (and reading it back: %w)", e.Number, err, readErr)
+}
+
+// restore makes the checkpoint e the state of t.
+func (t *table) restore(e *entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range e.Partitions {
+		c := &e.Partitions[i]
+		p := &partition{through: c.Through, files: make([]*File, len(c.Added))}
+		for j := range c.Added {
+			p.files[j] = c.Added[j].file(t, c.User, e.Time)
+		}
+		t.partitions[c.User] = p
+		t.maxSeq = max(t.maxSeq, c.Through)
+	}
+	for i := range e.Dead {
+		d := &e.Dead[i]
+		t.dead = append(t.dead, deadFile{file: d.File.file(t, d.User, e.Time), removed: d.Removed, version: e.Number})
+	}
+	t.last, t.checkpointed = e.Number, e.Number
+}
+
+// wallClock is the time without Go's monotonic reading, which stands still while the machine sleeps.
+func wallClock() time.Time { return time.Now().Round(0) }

@@ -1,0 +1,166 @@
+package lake
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"kalamdb/catalog"
+	"kalamdb/row"
+	"kalamdb/storagelocations"
+)
+
+// ErrFenced: another server has committed to this table's log. What this server
+// still has to flush must not be written; the process should stop.
+var ErrFenced = errors.New("another server has committed to this table")
+
+// ErrCorrupt: a file, a log entry or a checkpoint is not what was written.
+var ErrCorrupt = errors.New("corrupt")
+
+// ErrUnknownTable: the table was never added to the lake, or has been dropped.
+var ErrUnknownTable = errors.New("the lake does not know this table")
+
+const (
+	roundSegmentsMax  = 4096     // partitions committed by one log entry
+	entryBytesMax     = 16 << 20 // one log entry; a round that needs more is committed in several
+	fileBytesMax      = 64 << 20 // one Parquet file; a larger segment becomes several files of one entry
+	groupBytesMax     = 16 << 20 // values of one row group before encoding
+	chunkRowsMax      = 256      // rows handed to the Parquet writer at once
+	chunkBytesMax     = 256 << 10
+	pageBytes         = 64 << 10 // values of one Parquet page before compression
+	bloomBitsPerValue = 10       // about 1 % false positives
+	openReadersMax    = 256      // parsed footers and bloom filters kept for Find
+	loadParallel      = 32       // tables loaded at once by Open
+)
+
+// Options are the settings of a Lake. Zero values mean the defaults.
+type Options struct {
+	// Meta is the bucket of the location `default`: logs, checkpoints, and the files
+	// of tables without a Root. Required.
+	Meta storagelocations.Bucket
+	// Places opens the buckets of tables with a Root. Required if there are any.
+	Places *storagelocations.Places
+	// CacheDir is the folder of the local copies. It belongs to this Lake alone:
+	// Open removes what an earlier one left there. Required.
+	CacheDir string
+	// CacheBytesMax bounds the local copies nobody is reading. Default 4 GiB.
+	CacheBytesMax int64
+	// Node names this data directory over restarts. An entry of the same node that is
+	// older than this start is a late write of the process before, not a rival.
+	// Default: a name of its own for each Lake.
+	Node string
+	// RowGroupRows is the size of a row group. Default 4,096.
+	RowGroupRows int
+	// CheckpointEntries is how many log entries a start replays at most, roughly.
+	// Default 64.
+	CheckpointEntries int
+	// Parallel bounds the files encoded and put at once by one flush. Default 4.
+	Parallel int
+	// Grace is how long an unreferenced file is kept. It has to be longer than the
+	// longest query and flush. Default 1 hour.
+	Grace time.Duration
+	// LogRetention is how long entries below a checkpoint are kept; a server that was
+	// asleep for less is certain to find the entries of the one that replaced it.
+	// Default 24 hours.
+	LogRetention time.Duration
+	// SweepInterval is the time between two listings for files of crashed flushes.
+	// Default 6 hours, never less than Grace.
+	SweepInterval time.Duration
+	// Tables gives the current state of a table, for schema versions made after
+	// AddTable. Optional.
+	Tables func(id uint64) (*catalog.Table, bool)
+	// Events are told what happened.
+	Events Events
+	// Logger gets what the upkeep cannot return to a caller. Default: nothing.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Meta == nil {
+		return o, errors.New("lake: Options.Meta is required")
+	}
+	if o.CacheDir == "" {
+		return o, errors.New("lake: Options.CacheDir is required")
+	}
+	if o.CacheBytesMax <= 0 {
+		o.CacheBytesMax = 4 << 30
+	}
+	if o.RowGroupRows <= 0 {
+		o.RowGroupRows = 4096
+	}
+	if o.CheckpointEntries <= 0 {
+		o.CheckpointEntries = 64
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 4
+	}
+	if o.Grace <= 0 {
+		o.Grace = time.Hour
+	}
+	if o.LogRetention <= 0 {
+		o.LogRetention = 24 * time.Hour
+	}
+	if o.SweepInterval <= 0 {
+		o.SweepInterval = 6 * time.Hour
+	}
+	o.SweepInterval = max(o.SweepInterval, o.Grace)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// Events are told what the lake did; nil functions are skipped. They are called
+// from many goroutines and must not call back into the Lake.
+type Events struct {
+	Committed    func(CommitInfo)
+	Checkpointed func(CheckpointInfo)
+	Deleted      func(DeleteInfo)
+	Corrupt      func(CorruptInfo)
+}
+
+// CommitInfo describes one committed log entry.
+type CommitInfo struct {
+	Table             row.TableRef
+	Entry             uint64
+	Partitions, Files int
+	Rows, Bytes       int64
+	Took              time.Duration
+}
+
+func (i CommitInfo) String() string {
+	return fmt.Sprintf("committed %s entry %d: %d partitions, %d files, %d rows, %d bytes, %s",
+		i.Table, i.Entry, i.Partitions, i.Files, i.Rows, i.Bytes, i.Took.Round(time.Millisecond))
+}
+
+// CheckpointInfo describes one written checkpoint.
+type CheckpointInfo struct {
+	Table row.TableRef
+	Entry uint64 // the last entry it covers
+	Bytes int
+	Took  time.Duration
+}
+
+func (i CheckpointInfo) String() string {
+	return fmt.Sprintf("checkpoint %s at entry %d: %d bytes, %s", i.Table, i.Entry, i.Bytes, i.Took.Round(time.Millisecond))
+}
+
+// DeleteInfo describes one file removed from the bucket.
+type DeleteInfo struct {
+	Table  row.TableRef
+	Name   string
+	Orphan bool // no entry ever named it
+}
+
+func (i DeleteInfo) String() string {
+	return fmt.Sprintf("deleted %s: %s (orphan: %t)", i.Table, i.Name, i.Orphan)
+}
+
+// CorruptInfo describes an object that is not what was written.
+type CorruptInfo struct {
+	Name string
+	Err  error
+}
+
+func (i CorruptInfo) String() string { return fmt.Sprintf("corrupt %s: %v", i.Name, i.Err) }
