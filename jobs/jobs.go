@@ -53,12 +53,10 @@ type Job struct {
 }
 
 var (
-	// ErrNotFound says that no job has the id.
-	ErrNotFound = errors.New("no such job")
-	// ErrFinished says that the job is over: nothing is left to kill.
-	ErrFinished = errors.New("the job has finished")
 	// ErrKilled is the cause of a context that [Table.Kill] cancelled.
 	ErrKilled = errors.New("the job was killed")
+	// ErrFinished is the cause of a context that [Running.Finish] cancelled.
+	ErrFinished = errors.New("the job has finished")
 )
 
 // A Table holds jobs. It is safe for concurrent use.
@@ -114,23 +112,21 @@ func (t *Table) evict() {
 	}
 }
 
-// Kill cancels the contexts of a running job, with [ErrKilled] as their cause. The
-// job is cancelled once it notices and calls Finish.
-func (t *Table) Kill(id string) error {
+// Kill cancels the contexts of a job, with [ErrKilled] as their cause, and says
+// whether a running job has the id. The job is cancelled once it notices and calls
+// Finish.
+func (t *Table) Kill(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, ok := t.jobs[id]
-	switch {
-	case !ok:
-		return ErrNotFound
-	case r.job.Status != StatusRunning:
-		return ErrFinished
+	if !ok || r.job.Status != StatusRunning {
+		return false
 	}
 	r.killed = true
 	for _, cancel := range r.cancel {
 		cancel(ErrKilled)
 	}
-	return nil
+	return true
 }
 
 // List are all jobs, the newest first.
