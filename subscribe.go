@@ -2,8 +2,24 @@ package kalamdb
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
+	"kalamdb/auth"
+	"kalamdb/catalog"
+	"kalamdb/live"
+	"kalamdb/query"
 	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+const (
+	batchRowsDefault = 1_000
+	batchRowsMax     = 10_000
+	lastRowsMax      = 1_000_000
 )
 
 // A Subscription is one live query. Next is for one goroutine at a time; Close may
@@ -14,13 +30,294 @@ type Subscription struct {
 	Seq     row.Seq // the snapshot the subscription starts from
 	Resumed bool    // it continues from FromSeq
 
-	next  func(context.Context) (Event, error)
-	close func()
+	db          *DB
+	sub         *live.Subscription
+	initial     [][]byte // rows of the snapshot that are not delivered yet
+	sendInitial bool     // at least one Initial event is due
+	batchRows   int
+	markDeleted bool // the projection lacks _deleted, a DELETE says it all the same
+}
+
+// Subscribe starts a live query. The subscription is registered before the
+// snapshot is taken, and drops what the snapshot has: so there is no gap and no
+// repeat between the two.
+func (db *DB) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
+	s, err := db.subscribe(ctx, req)
+	if err != nil {
+		return nil, db.failed(err, 0)
+	}
+	return s, nil
+}
+
+func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscription, err error) {
+	if err := req.check(); err != nil {
+		return nil, err
+	}
+	plan, err := db.engine.PlanLive(req.SQL)
+	if err != nil {
+		return nil, err
+	}
+	s := &statement{namespace: req.Namespace, req: &Request{As: req.As}}
+	if s.namespace == "" {
+		s.namespace = defaultNS
+	}
+	t, err := db.liveTable(s, plan)
+	if err != nil {
+		return nil, err
+	}
+	spec, columns, err := db.liveSpec(s, req, plan, t)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := db.hub.Subscribe(spec)
+	if err != nil {
+		return nil, err
+	}
+	out := &Subscription{ID: spec.ID, Columns: columns, db: db, sub: sub, batchRows: req.BatchRows, markDeleted: !slices.Contains(spec.Columns, live.ColDeleted)}
+	defer func() {
+		if err != nil {
+			sub.Close()
+		}
+	}()
+	if now, err := db.lookup(s.namespace, t.Ref.Namespace, t.Ref.Name); err != nil || now.Ref != t.Ref {
+		return nil, fail(CodeTableNotFound, "table %s was dropped", t.Ref)
+	}
+	sources := tableSources{db: db}
+	defer sources.release()
+	rel, snap, err := sources.stored(ctx, t, spec.Partition)
+	if err != nil {
+		return nil, err
+	}
+	out.Seq = snap.Seq()
+	if req.FromSeq != nil {
+		return out, out.resume(ctx, spec.Partition, *req.FromSeq)
+	}
+	if req.LastRows > 0 {
+		if err := out.snapshot(ctx, s, req, plan, t, rel); err != nil {
+			return nil, err
+		}
+	}
+	sub.Start(out.Seq)
+	return out, nil
+}
+
+func (req *SubscribeRequest) check() error {
+	if req.BatchRows == 0 {
+		req.BatchRows = batchRowsDefault
+	}
+	switch {
+	case req.As.User == "":
+		return fail("UNAUTHENTICATED", "the request says not who asks")
+	case req.QueryID == "":
+		return fail(CodeInvalidRequest, "query_id is empty")
+	case req.LastRows < 0 || req.LastRows > lastRowsMax:
+		return fail(CodeInvalidRequest, "last_rows is %d, expected 0 to %d", req.LastRows, lastRowsMax)
+	case req.BatchRows < 1 || req.BatchRows > batchRowsMax:
+		return fail(CodeInvalidRequest, "batch_rows is %d, expected 1 to %d", req.BatchRows, batchRowsMax)
+	case req.FromSeq != nil && req.LastRows > 0:
+		return fail(CodeInvalidRequest, "from_seq and last_rows exclude each other: the client has the rows, or it wants them")
+	}
+	return nil
+}
+
+// liveTable is the table of a live query; system tables arrive later.
+func (db *DB) liveTable(s *statement, plan *query.LivePlan) (*catalog.Table, error) {
+	if plan.Namespace == systemNS || plan.Namespace == infoSchemaNS {
+		if _, err := db.systemRelation(s.req.As, plan.Namespace, plan.Table); err != nil {
+			return nil, asError(err).at(plan.Pos)
+		}
+		return nil, fail(CodeNotSupportedYet, "live queries on %s.%s are not supported yet", plan.Namespace, plan.Table).at(plan.Pos)
+	}
+	return db.table(s, sql.Name{Namespace: plan.Namespace, Name: plan.Table, Pos: plan.Pos})
+}
+
+// liveSpec says to the hub which changes the subscription wants and in what shape.
+func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table) (live.Spec, []Column, error) {
+	schema := t.Schema()
+	options := map[string]any{"last_rows": req.LastRows, "batch_rows": req.BatchRows}
+	if req.FromSeq != nil {
+		options["from_seq"] = *req.FromSeq
+	}
+	optionsJSON, err := json.Marshal(options)
+	if err != nil {
+		return live.Spec{}, nil, err
+	}
+	spec := live.Spec{
+		ID: req.ConnectionID + "-" + req.QueryID, ConnectionID: req.ConnectionID, QueryID: req.QueryID, Query: req.SQL, Options: string(optionsJSON),
+		User: string(req.As.User), Partition: s.partition(t), Schema: schema, BatchRows: req.BatchRows,
+	}
+	names, aliases := plan.Columns, plan.Aliases
+	if names == nil {
+		for _, c := range schema.Columns {
+			names = append(names, c.Name)
+		}
+		names = append(names, row.ColUpdated, row.ColDeleted)
+		aliases = names
+	}
+	var columns []Column
+	for i, name := range names {
+		index, typ, err := liveColumn(t, name)
+		if err != nil {
+			return live.Spec{}, nil, err
+		}
+		spec.Columns = append(spec.Columns, index)
+		spec.Names = append(spec.Names, aliases[i])
+		columns = append(columns, Column{Name: aliases[i], Type: typ})
+	}
+	filter, err := db.engine.Filter(plan, schema, true, db.session(s))
+	if err != nil {
+		return live.Spec{}, nil, err
+	}
+	if filter != nil {
+		spec.Filter = filter
+	}
+	return spec, columns, nil
+}
+
+// liveColumn is the position of a column in a live projection, and its type.
+func liveColumn(t *catalog.Table, name string) (int, string, error) {
+	switch name {
+	case row.ColSeq:
+		return live.ColSeq, "BIGINT", nil
+	case row.ColUpdated:
+		return live.ColUpdated, "TIMESTAMP", nil
+	case row.ColDeleted:
+		return live.ColDeleted, "BOOLEAN", nil
+	}
+	j, err := columnOf(t, name, -1)
+	if err != nil {
+		return 0, "", err
+	}
+	return j, t.Schema().Columns[j].Type.String(), nil
+}
+
+// resume has the hub replay the change log up to the snapshot.
+func (s *Subscription) resume(ctx context.Context, p row.Partition, from row.Seq) error {
+	if newest := s.db.buffer.Durable(); from > newest {
+		return fail(CodeCursorExpired, "the cursor %d is newer than the newest change %d: it is of another server or of a lost history", from, newest).
+			details("subscribe again with last_rows to get a new snapshot")
+	}
+	// Asking for nothing finds out whether the log still reaches back to from.
+	if err := s.db.buffer.Changes(ctx, p, from, from, func(*row.Batch) error { return nil }); err != nil {
+		return err
+	}
+	s.Resumed = true
+	s.sub.Replay(s.db.ctx, s.db.buffer, from, max(from, s.Seq))
+	return nil
+}
+
+// snapshot reads the newest rows of the query's result, oldest of them first.
+func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table, rel *query.Relation) error {
+	alias := sql.QuoteIdent(t.Ref.Name)
+	var b strings.Builder
+	b.WriteString("SELECT " + alias + "." + row.ColSeq)
+	names := plan.Columns
+	if names == nil {
+		for _, c := range s.Columns {
+			names = append(names, c.Name)
+		}
+	}
+	mentions := strings.Contains(strings.ToLower(plan.Where), row.ColDeleted)
+	for _, n := range names {
+		b.WriteString(", " + alias + "." + sql.QuoteIdent(n))
+		mentions = mentions || n == row.ColDeleted
+	}
+	fmt.Fprintf(&b, " FROM %s.%s AS %s", sql.QuoteIdent(t.Ref.Namespace), sql.QuoteIdent(t.Ref.Name), alias)
+	word := " WHERE "
+	if plan.Where != "" {
+		b.WriteString(" WHERE (" + plan.Where + ")")
+		word = " AND "
+	}
+	if mentions {
+		b.WriteString(word + "NOT " + alias + "." + row.ColDeleted)
+	}
+	fmt.Fprintf(&b, " ORDER BY 1 DESC LIMIT %d", req.LastRows)
+	p, err := s.db.engine.Plan(b.String())
+	if err != nil {
+		return err
+	}
+	res, err := s.db.engine.Query(ctx, p, []*query.Relation{rel}, nil, s.db.session(st))
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	for res.Next() {
+		s.initial = append(s.initial, appendObject(nil, s.Columns, res.Values()[1:]))
+	}
+	slices.Reverse(s.initial)
+	s.sendInitial = true
+	return res.Err()
+}
+
+// appendObject appends a JSON object of one row.
+func appendObject(dst []byte, columns []Column, values []row.Value) []byte {
+	dst = append(dst, '{')
+	for i, c := range columns {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(row.AppendJSONString(dst, c.Name), ':')
+		dst = values[i].AppendJSON(dst)
+	}
+	return append(dst, '}')
 }
 
 // Next waits for the next event. Its error is *[Ended] once the subscription is
 // over, an *[Error] for a fault, or the context's.
-func (s *Subscription) Next(ctx context.Context) (Event, error) { return s.next(ctx) }
+func (s *Subscription) Next(ctx context.Context) (Event, error) {
+	if s.sendInitial {
+		n := min(len(s.initial), s.batchRows)
+		ev := Event{Initial: true, Rows: s.initial[:n], Seq: s.Seq}
+		s.initial = s.initial[n:]
+		ev.HasMore = len(s.initial) > 0
+		s.sendInitial = ev.HasMore
+		return ev, nil
+	}
+	e, err := s.sub.Next(ctx)
+	if err != nil {
+		var ended *live.EndedError
+		switch {
+		case errors.As(err, &ended) && ended.Cause == nil:
+			return Event{}, &Ended{Reason: ended.Reason, Seq: ended.Seq}
+		case errors.As(err, &ended):
+			return Event{}, s.db.failed(ended.Cause, 0)
+		case ctx.Err() != nil:
+			return Event{}, ctx.Err()
+		}
+		return Event{}, s.db.failed(err, 0)
+	}
+	ev := Event{Change: e.Op.String(), Seq: e.Seq, Rows: s.encode(e.Rows, e.Op == row.Delete), Old: s.encode(e.Old, false)}
+	if e.LeftFilter {
+		ev.Reason = "left_filter"
+	}
+	return ev, nil
+}
+
+func (s *Subscription) encode(rows []*row.Row, deleted bool) [][]byte {
+	if len(rows) == 0 {
+		return nil
+	}
+	out := make([][]byte, len(rows))
+	for i, r := range rows {
+		b := s.sub.AppendRow(nil, r)
+		if deleted && s.markDeleted {
+			b = append(b[:len(b)-1], `,"_deleted":true}`...)
+		}
+		out[i] = b
+	}
+	return out
+}
 
 // Close ends the subscription.
-func (s *Subscription) Close() { s.close() }
+func (s *Subscription) Close() { s.sub.Close() }
+
+// killLiveQuery ends a live query: one's own, or anyone's for operators.
+func (db *DB) killLiveQuery(s *statement, st *sql.KillLiveQuery) error {
+	mine := s.req.As.Role >= auth.DBA || slices.ContainsFunc(db.hub.List(), func(q live.Info) bool {
+		return q.Spec.ID == st.ID && q.Spec.User == string(s.req.As.User)
+	})
+	if !mine || !db.hub.Kill(st.ID) {
+		return fail(CodeNotFound, "no live query %s", st.ID).details("system.live_queries lists them")
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package kalamdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kalamdb/auth"
+	"kalamdb/catalog"
+	"kalamdb/ingest"
+	"kalamdb/jobs"
+	"kalamdb/lake"
+	"kalamdb/live"
+	"kalamdb/query"
+	"kalamdb/storagelocations"
+)
+
+// A DB is an open database. It is safe for concurrent use.
+type DB struct {
+	log     *slog.Logger
+	node    string
+	started time.Time
+	secret  []byte
+
+	lock    *os.File
+	places  *storagelocations.Places
+	bucket  storagelocations.Bucket // of the location `default`
+	catalog *catalog.Catalog
+	lake    *lake.Lake
+	hub     *live.Hub
+	buffer  *ingest.Buffer
+	engine  *query.Engine
+	jobs    *jobs.Table
+
+	writers  partitionLocks
+	defaults defaultCache
+
+	stop    context.CancelFunc
+	ctx     context.Context // of the work that outlives a request; done when Close begins
+	rooms   *errgroup.Group // buffer and lake
+	chores  sync.WaitGroup  // removal of dropped tables
+	failure atomic.Pointer[error]
+	closing sync.Once
+	closed  error
+}
+
+const jobsMax = 10_000
+
+// Open opens the database in o.DataDir, makes it if it is not there, and repeats
+// what a crash interrupted. Without local state it starts from what the bucket has.
+// The error is [ErrLocked] if another process has the folder open. ctx bounds the
+// opening only.
+func Open(ctx context.Context, o Options) (_ *DB, err error) {
+	if o, err = o.complete(); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db := &DB{log: o.Logger, node: o.Node, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())
+		}
+	}()
+	if db.lock, err = lockDir(o.DataDir); err != nil {
+		return nil, err
+	}
+	if db.secret, err = auth.LoadOrCreateSecret(filepath.Join(o.DataDir, "secret")); err != nil {
+		return nil, err
+	}
+	db.places = storagelocations.NewPlaces(storagelocations.Options{S3: o.S3})
+	if db.bucket, err = db.places.Bucket(ctx, o.storageURL()); err != nil {
+		return nil, err
+	}
+	if db.catalog, err = catalog.Open(ctx, db.bucket); err != nil {
+		return nil, err
+	}
+	o.Lake.Meta, o.Lake.Places, o.Lake.Tables = db.bucket, db.places, db.catalog.TableByID
+	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
+		return nil, err
+	}
+	o.Ingest.SeqFloor = db.lake.MaxSeq() // after the loss of the buffer no Seq of a file is used again
+	o.Ingest.Sink, o.Ingest.Observer, o.Ingest.Policy, o.Ingest.Events = db.lake, db.hub, db.flushPolicy, db.flushJobs()
+	if db.buffer, err = ingest.Open(o.Ingest); err != nil {
+		return nil, err
+	}
+	if db.engine, err = query.Open(o.Query); err != nil {
+		return nil, err
+	}
+	db.run()
+	return db, nil
+}
+
+// run starts the background work, which Close waits for.
+func (db *DB) run() {
+	var ctx context.Context
+	ctx, db.stop = context.WithCancel(context.Background())
+	db.ctx = ctx
+	db.rooms = new(errgroup.Group)
+	watch := func(name string, run func(context.Context) error) {
+		db.rooms.Go(func() error {
+			err := run(ctx)
+			if err != nil && ctx.Err() == nil {
+				err = fmt.Errorf("%s stopped: %w", name, err)
+				db.failure.CompareAndSwap(nil, &err)
+				db.log.Error("background work stopped; the database needs a restart", "part", name, "err", err)
+				return err
+			}
+			return nil
+		})
+	}
+	watch("ingest", db.buffer.Run)
+	watch("lake", db.lake.Run)
+	for _, t := range db.catalog.Tables() {
+		if t.Dropped {
+			db.removeDropped(t)
+		}
+	}
+}
+
+// Close ends live queries, waits for what is in flight and closes the rooms. Every
+// acknowledged row is durable, flushed or not. Requests that begin after it fail.
+func (db *DB) Close() error {
+	db.closing.Do(func() {
+		db.hub.CloseAll("shutdown")
+		var errs []error
+		if db.stop != nil {
+			db.stop()
+			db.chores.Wait()
+			errs = append(errs, db.rooms.Wait())
+		}
+		if db.engine != nil {
+			db.engine.Close() // before the buffer: its queries read snapshots
+		}
+		if db.buffer != nil {
+			errs = append(errs, db.buffer.Close())
+		}
+		if db.places != nil {
+			db.places.Close()
+		}
+		if db.lock != nil {
+			errs = append(errs, db.lock.Close())
+		}
+		db.closed = errors.Join(errs...)
+	})
+	return db.closed
+}
+
+// Secret is the HS256 key of <DataDir>/secret, with which tokens are signed.
+func (db *DB) Secret() []byte { return db.secret }
+
+// Ready says why the database cannot serve at the moment, or nil. It runs a real
+// query and a real read of the buffer.
+func (db *DB) Ready(ctx context.Context) error {
+	if err := db.failure.Load(); err != nil {
+		return *err
+	}
+	if err := db.ctx.Err(); err != nil {
+		return errors.New("the database is closing")
+	}
+	view := db.buffer.View()
+	defer view.Close()
+	return db.engine.Ready(ctx)
+}

@@ -1,0 +1,296 @@
+package kalamdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"kalamdb/catalog"
+	"kalamdb/jobs"
+	"kalamdb/row"
+	"kalamdb/sql"
+	"kalamdb/storagelocations"
+)
+
+func (db *DB) createNamespace(ctx context.Context, st *sql.CreateNamespace) error {
+	err := db.catalog.CreateNamespace(ctx, catalog.Namespace{Name: st.Name, Options: st.Options})
+	if st.IfNotExists && errors.Is(err, catalog.ErrExists) {
+		return nil
+	}
+	if err != nil {
+		return asError(err).at(st.Pos)
+	}
+	return nil
+}
+
+func (db *DB) dropNamespace(ctx context.Context, st *sql.DropNamespace) error {
+	if _, err := db.catalog.Namespace(st.Name); err != nil {
+		if st.IfExists && errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		return asError(err).at(st.Pos)
+	}
+	if st.Cascade {
+		for _, t := range db.catalog.Tables() {
+			if t.Ref.Namespace != st.Name || t.Dropped {
+				continue
+			}
+			if err := db.drop(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	return db.catalog.DropNamespace(ctx, st.Name)
+}
+
+// createTable makes a USER table. Options that are not understood are refused, so
+// that none is silently ignored.
+func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable) error {
+	if st.Type != string(catalog.User) {
+		return fail(CodeNotSupportedYet, "CREATE %s TABLE is not supported yet", strings.ToUpper(st.Type)).at(st.Start())
+	}
+	t := catalog.Table{Ref: row.TableRef{Namespace: st.Table.Namespace, Name: st.Table.Name}, Type: catalog.User}
+	if t.Ref.Namespace == "" {
+		t.Ref.Namespace = s.namespace
+	}
+	if _, err := db.catalog.Table(t.Ref.Namespace, t.Ref.Name); err == nil && st.IfNotExists {
+		return nil
+	}
+	schema, err := db.tableSchema(ctx, s, st)
+	if err != nil {
+		return err
+	}
+	t.Versions = []catalog.SchemaVersion{{Schema: schema, Changes: "CREATE TABLE", Created: time.Now()}}
+	if err := db.tableOptions(&t, st); err != nil {
+		return err
+	}
+	if err := db.tablePlace(ctx, &t, st); err != nil {
+		return err
+	}
+	made, err := db.catalog.CreateTable(ctx, t)
+	if err != nil {
+		if st.IfNotExists && errors.Is(err, catalog.ErrExists) {
+			return nil
+		}
+		return asError(err).at(st.Table.Pos)
+	}
+	return db.lake.AddTable(ctx, made)
+}
+
+// tableSchema is the first schema of a new table. Without a declared key the
+// AUTO_INCREMENT column is the key, else an added column id, or _id if that is taken.
+func (db *DB) tableSchema(ctx context.Context, s *statement, st *sql.CreateTable) (*row.Schema, error) {
+	schema := &row.Schema{Version: 1}
+	key := st.Key
+	for i, d := range st.Columns {
+		col := row.Column{ID: row.ColumnID(i + 1), Name: d.Name, Type: d.Type, NotNull: d.NotNull, AutoIncrement: d.AutoIncrement, Default: d.Default}
+		switch col.Name {
+		case row.ColSeq, row.ColUpdated, row.ColDeleted:
+			return nil, fail(CodeInvalidDefinition, "column %s is kept by the server, choose another name", col.Name).at(d.Pos)
+		}
+		if col.AutoIncrement {
+			if col.Type.Kind != row.BigInt {
+				return nil, fail(CodeInvalidDefinition, "AUTO_INCREMENT column %s is %s, expected BIGINT: its values need 53 bits", col.Name, col.Type).at(d.Pos)
+			}
+			if col.Default != "" {
+				return nil, fail(CodeInvalidDefinition, "column %s has both AUTO_INCREMENT and DEFAULT, expected one", col.Name).at(d.Pos)
+			}
+			for _, other := range schema.Columns {
+				if other.AutoIncrement {
+					return nil, fail(CodeInvalidDefinition, "columns %s and %s are both AUTO_INCREMENT, expected at most one", other.Name, col.Name).at(d.Pos)
+				}
+			}
+			if key == nil {
+				key = []string{col.Name}
+			}
+		}
+		if col.Default != "" {
+			if err := db.checkDefault(ctx, s, col, d.Pos); err != nil {
+				return nil, err
+			}
+		}
+		schema.Columns = append(schema.Columns, col)
+	}
+	if key == nil {
+		name := "id"
+		if schema.ByName(name) >= 0 {
+			name = "_id"
+		}
+		schema.Columns = append(schema.Columns, row.Column{ID: row.ColumnID(len(schema.Columns) + 1), Name: name, Type: row.Type{Kind: row.BigInt}, NotNull: true, AutoIncrement: true})
+		key = []string{name}
+	}
+	for _, name := range key {
+		j := schema.ByName(name)
+		if j < 0 {
+			return nil, fail(CodeColumnNotFound, "the primary key names column %s, which is not declared", name).at(st.Table.Pos)
+		}
+		schema.Columns[j].NotNull = true
+		schema.Key = append(schema.Key, schema.Columns[j].ID)
+	}
+	for j := range schema.Columns {
+		if schema.Columns[j].AutoIncrement {
+			schema.Columns[j].NotNull = true
+		}
+	}
+	if err := schema.Valid(); err != nil {
+		return nil, fail(CodeInvalidDefinition, "%s", err).at(st.Table.Pos)
+	}
+	return schema, nil
+}
+
+// checkDefault evaluates a DEFAULT once, which finds whatever is wrong with it.
+func (db *DB) checkDefault(ctx context.Context, s *statement, col row.Column, pos int) error {
+	here := func(int) int { return pos }
+	plan, err := db.plan("SELECT CAST(("+col.Default+") AS "+col.Type.String()+")", here)
+	if err != nil {
+		return err
+	}
+	if len(plan.Tables()) > 0 || plan.Params() > 0 {
+		return fail(CodeInvalidDefinition, "the DEFAULT of column %s is no expression of constants and functions", col.Name).at(pos)
+	}
+	rows, err := db.planRows(ctx, s, plan, nil, here)
+	if err != nil {
+		return err
+	}
+	res, err := collect(rows)
+	if err != nil {
+		return err
+	}
+	if len(res.Rows) != 1 {
+		return fail(CodeInvalidDefinition, "the DEFAULT of column %s gives %d rows, expected one value", col.Name, len(res.Rows)).at(pos)
+	}
+	if _, err := conform(res.Rows[0][0], &col); err != nil {
+		return asError(err).at(pos)
+	}
+	return nil
+}
+
+const deletedRetentionOff = -1
+
+// tableOptions reads the flush policy and the WITH options.
+func (db *DB) tableOptions(t *catalog.Table, st *sql.CreateTable) error {
+	if st.HasFlush {
+		t.Flush = catalog.FlushPolicy{Rows: st.FlushRows, Interval: st.FlushInterval}
+	}
+	for name, value := range st.Options {
+		switch name {
+		case "deleted_retention":
+			if value == "off" {
+				t.DeletedRetention = deletedRetentionOff
+				continue
+			}
+			d, err := sql.Duration(value)
+			if err != nil {
+				return fail(CodeInvalidDefinition, "deleted_retention: %s", err).at(st.Start())
+			}
+			t.DeletedRetention = d
+		default:
+			nearest, _ := sql.Nearest(name, []string{"type", "flush_policy", "deleted_retention"})
+			return fail(CodeInvalidDefinition, "a USER table has no option %s", name).details(didYouMean(nearest)).at(st.Start())
+		}
+	}
+	return nil
+}
+
+// tablePlace decides where the table's files are, and makes sure that they can be
+// written there before the table exists.
+func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTable) error {
+	t.Path = storagelocations.DefaultUser
+	place := st.Location
+	if st.LocationRef != "" {
+		loc, err := db.catalog.Location(st.LocationRef)
+		if err != nil {
+			return asError(err).at(st.Start())
+		}
+		t.Location = loc.Name
+		place = loc.Path
+	} else if place == "" {
+		t.Location = defaultLocation
+		return nil
+	}
+	if t.Location == defaultLocation {
+		return nil
+	}
+	if t.Location != "" && !strings.Contains(place, "${") {
+		place = strings.TrimRight(place, "/") + "/" + string(storagelocations.DefaultUser)
+	}
+	var err error
+	if t.Root, t.Path, err = storagelocations.ParseTemplate(place, true); err != nil {
+		return fail(CodeInvalidLocation, "%s", err).at(st.Start())
+	}
+	bucket, err := db.places.Bucket(ctx, t.Root)
+	if err == nil {
+		err = storagelocations.Probe(ctx, bucket)
+	}
+	if err != nil {
+		e := fail(CodeInvalidLocation, "location %s cannot be used: %s", t.Root, err)
+		e.Cause = err
+		return e.at(st.Start())
+	}
+	return nil
+}
+
+func (db *DB) dropTable(ctx context.Context, s *statement, st *sql.DropTable) error {
+	t, err := db.table(s, st.Table)
+	if err != nil {
+		if st.IfExists && asError(err).Code == CodeTableNotFound {
+			return nil
+		}
+		return err
+	}
+	if st.Type != "" && st.Type != string(t.Type) {
+		return fail(CodeInvalidDefinition, "%s is a %s table, not a %s table", t.Ref, strings.ToUpper(string(t.Type)), strings.ToUpper(st.Type)).at(st.Table.Pos)
+	}
+	return db.drop(ctx, t)
+}
+
+// drop makes a table invisible at once and removes its rows in the background.
+func (db *DB) drop(ctx context.Context, t *catalog.Table) error {
+	if n := db.hub.CountTable(t.Ref.ID); n > 0 {
+		return fail(CodeInUse, "table %s has %d live queries", t.Ref, n).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
+	}
+	dropped, err := db.catalog.DropTable(ctx, t.Ref.Namespace, t.Ref.Name)
+	if err != nil {
+		return err
+	}
+	db.hub.EndTable(t.Ref.ID, "table_dropped") // of those that came in between
+	db.removeDropped(dropped)
+	return nil
+}
+
+const removeRetryMax = time.Minute
+
+// removeDropped removes the rows of a dropped table from buffer and bucket, and
+// tries again until both have answered. Open starts it again after a restart.
+func (db *DB) removeDropped(t *catalog.Table) {
+	db.chores.Go(func() {
+		job := db.jobs.Start(jobs.Job{Type: "cleanup", Namespace: t.Ref.Namespace, Table: t.Ref.Name, Parameters: []string{"DROP TABLE"}})
+		ctx := job.Context(db.ctx)
+		for wait := time.Second; ; wait = min(2*wait, removeRetryMax) {
+			err := db.remove(ctx, t)
+			if err == nil || ctx.Err() != nil {
+				job.Finish("rows and files removed", err)
+				return
+			}
+			db.log.Warn("rows of a dropped table are not removed yet", "table", t.Ref.String(), "err", err, "retry_in", wait)
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				job.Finish("", fmt.Errorf("stopped before the rows were removed, the next start goes on: %w", err))
+				return
+			}
+		}
+	})
+}
+
+func (db *DB) remove(ctx context.Context, t *catalog.Table) error {
+	if err := db.buffer.DropTable(ctx, t.Ref.ID); err != nil {
+		return err
+	}
+	if err := db.lake.DropTable(ctx, t); err != nil {
+		return err
+	}
+	return db.catalog.ForgetTable(ctx, t)
+}

@@ -1,0 +1,141 @@
+package kalamdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kalamdb/catalog"
+	"kalamdb/ingest"
+	"kalamdb/live"
+	"kalamdb/query"
+	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+// Codes of [Error] that this package makes itself; query.Error and sql.Error bring
+// their own. They are part of the contract: never rename one.
+const (
+	CodeSyntax            = "SYNTAX_ERROR"
+	CodeInvalidRequest    = "INVALID_REQUEST"
+	CodeInvalidParams     = "INVALID_PARAMS"
+	CodeInvalidDefinition = "INVALID_DEFINITION"
+	CodeInvalidLocation   = "INVALID_LOCATION"
+	CodeInvalidValue      = "INVALID_VALUE"
+	CodeNotNull           = "NOT_NULL_VIOLATION"
+	CodeColumnNotFound    = "COLUMN_NOT_FOUND"
+	CodeTableNotFound     = "TABLE_NOT_FOUND"
+	CodeNamespaceNotFound = "NAMESPACE_NOT_FOUND"
+	CodeLocationNotFound  = "LOCATION_NOT_FOUND"
+	CodeNotFound          = "NOT_FOUND"
+	CodeNotSupportedYet   = "NOT_SUPPORTED_YET"
+	CodeForbidden         = "FORBIDDEN"
+	CodeDuplicateKey      = "DUPLICATE_KEY"
+	CodeAlreadyExists     = "ALREADY_EXISTS"
+	CodeInUse             = "IN_USE"
+	CodeConflict          = "CONFLICT"
+	CodeCursorExpired     = "CURSOR_EXPIRED"
+	CodeTooLarge          = "TOO_LARGE"
+	CodeBufferFull        = "BUFFER_FULL"
+	CodeNotReady          = "NOT_READY"
+	CodeTimeout           = "STATEMENT_TIMEOUT"
+	CodeCancelled         = "CANCELLED"
+	CodeInternal          = "INTERNAL"
+)
+
+// fail makes an Error without a position.
+func fail(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Position: -1}
+}
+
+// at gives an Error its place in the caller's text.
+func (e *Error) at(pos int) *Error {
+	e.Position = pos
+	return e
+}
+
+// details adds what a developer may want to know beyond the message.
+func (e *Error) details(d string) *Error {
+	e.Details = d
+	return e
+}
+
+// didYouMean is the detail for a wrong name with a near right one.
+func didYouMean(nearest string) string {
+	if nearest == "" {
+		return ""
+	}
+	return "did you mean " + nearest + "?"
+}
+
+const bufferFullRetryAfter = 2 * time.Second
+
+// asError turns every error of the rooms below into an [Error]. What it does not
+// know is a fault of ours or of the world: its text goes to the log only.
+func asError(err error) *Error {
+	var (
+		own       *Error
+		sqlErr    *sql.Error
+		queryErr  *query.Error
+		notFound  *catalog.NotFoundError
+		duplicate *ingest.DuplicateError
+		gap       *ingest.GapError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &sqlErr):
+		return (&Error{Code: sqlErr.Code, Message: sqlErr.Message, Details: sqlErr.Hint}).at(sqlErr.Pos)
+	case errors.As(err, &queryErr):
+		e := &Error{Code: queryErr.Code, Message: queryErr.Message, Details: queryErr.Details, Cause: err}
+		if e.Code == "BUSY" {
+			e.RetryAfter = time.Second
+		}
+		return e.at(queryErr.Pos)
+	case errors.As(err, &notFound):
+		return notFoundError(notFound)
+	case errors.As(err, &duplicate):
+		return fail(CodeDuplicateKey, "a row with this primary key exists in %s", duplicate.Partition.Table)
+	case errors.As(err, &gap):
+		return fail(CodeCursorExpired, "the changes after %d are no longer kept, the oldest cursor is %d", gap.After, gap.Oldest).
+			details("subscribe again with last_rows to get a new snapshot")
+	case errors.Is(err, catalog.ErrExists), errors.Is(err, live.ErrExists):
+		return fail(CodeAlreadyExists, "%s", err)
+	case errors.Is(err, catalog.ErrNotEmpty), errors.Is(err, catalog.ErrInUse):
+		return fail(CodeInUse, "%s", err)
+	case errors.Is(err, catalog.ErrInvalid):
+		return fail(CodeInvalidDefinition, "%s", err)
+	case errors.Is(err, row.ErrValue):
+		return fail(CodeInvalidValue, "%s", err)
+	case errors.Is(err, ingest.ErrConflict):
+		return fail(CodeConflict, "the rows kept changing while the statement ran").details("try again")
+	case errors.Is(err, ingest.ErrTooLarge):
+		return fail(CodeTooLarge, "%s", err)
+	case errors.Is(err, ingest.ErrFull):
+		e := fail(CodeBufferFull, "%s", err).details("try again later; rows are being flushed")
+		e.RetryAfter, e.Cause = bufferFullRetryAfter, err
+		return e
+	case errors.Is(err, ingest.ErrClosed):
+		e := fail(CodeNotReady, "the database is closing")
+		e.RetryAfter = time.Second
+		return e
+	case errors.Is(err, context.DeadlineExceeded):
+		return fail(CodeTimeout, "the statement took longer than its time limit")
+	case errors.Is(err, context.Canceled):
+		return fail(CodeCancelled, "the statement was cancelled")
+	}
+	e := fail(CodeInternal, "the server could not complete the statement; the operator's log has the reason")
+	e.Cause = err
+	return e
+}
+
+func notFoundError(nf *catalog.NotFoundError) *Error {
+	code := map[string]string{"table": CodeTableNotFound, "namespace": CodeNamespaceNotFound, "location": CodeLocationNotFound}[nf.Kind]
+	if code == "" {
+		code = CodeNotFound
+	}
+	return fail(code, "%s %s does not exist", nf.Kind, nf.Name).details(didYouMean(nf.Nearest))
+}

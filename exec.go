@@ -1,0 +1,234 @@
+package kalamdb
+
+import (
+	"context"
+	"time"
+
+	"kalamdb/auth"
+	"kalamdb/catalog"
+	"kalamdb/query"
+	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+const (
+	statementsMax   = 1000
+	defaultNS       = "default"
+	defaultLocation = "default"
+	systemNS        = "system"
+	infoSchemaNS    = "information_schema"
+	commitTriesMax  = 50 // of a statement whose rows change under it
+)
+
+// A statement is one parsed and authorised statement of a request.
+type statement struct {
+	sql.Statement
+	namespace string // of its unqualified names
+	req       *Request
+}
+
+// Exec runs the statements of req in order and stops at the first that fails;
+// earlier ones stay done and their results are returned with the error. The whole
+// text is parsed and authorised before the first statement runs.
+func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
+	list, err := db.prepare(&req)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Result, 0, len(list))
+	for i := range list {
+		started := time.Now()
+		res, err := db.run1(ctx, &list[i])
+		if err != nil {
+			return results, db.failed(err, i)
+		}
+		res.Statement = list[i].Verb()
+		res.Took = time.Since(started)
+		results = append(results, res)
+	}
+	return results, nil
+}
+
+// failed finishes the error of statement i, and logs it if it is ours.
+func (db *DB) failed(err error, i int) *Error {
+	e := *asError(err)
+	e.Statement = i
+	if e.Code == CodeInternal {
+		db.log.Error("statement failed", "err", e.Cause)
+	}
+	return &e
+}
+
+// Query runs the one SELECT of req and streams its rows. The caller closes them.
+func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
+	list, err := db.prepare(&req)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) != 1 {
+		return nil, fail(CodeInvalidRequest, "%d statements, expected one SELECT to stream", len(list))
+	}
+	if sel, ok := list[0].Statement.(*sql.Select); ok {
+		rows, err := db.selectRows(ctx, &list[0], sel.Text.Text, fragmentPosition(sel.Text))
+		if err != nil {
+			return nil, db.failed(err, 0)
+		}
+		relocated := rows.wrap
+		rows.wrap = func(err error) error { return db.failed(relocated(err), 0) }
+		return rows, nil
+	}
+	res, err := db.Exec(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if res[0].Columns == nil {
+		return nil, fail(CodeInvalidRequest, "%s returns no rows, expected one SELECT to stream", res[0].Statement)
+	}
+	return &Rows{columns: res[0].Columns, src: &memoryRows{rows: res[0].Rows}, done: func() {}}, nil
+}
+
+// prepare parses and authorises all statements of req.
+func (db *DB) prepare(req *Request) ([]statement, error) {
+	if req.As.User == "" {
+		return nil, fail("UNAUTHENTICATED", "the request says not who asks")
+	}
+	parsed, err := sql.Parse(req.SQL)
+	if err != nil {
+		return nil, asError(err)
+	}
+	switch {
+	case len(parsed) == 0:
+		return nil, fail(CodeSyntax, "the request holds no statement").at(0)
+	case len(parsed) > statementsMax:
+		return nil, fail(CodeTooLarge, "%d statements in one request, the limit is %d", len(parsed), statementsMax)
+	case len(req.Params) > 0 && len(parsed) != 1:
+		return nil, fail(CodeInvalidParams, "params are allowed with exactly one statement, the request has %d", len(parsed))
+	}
+	namespace := req.Namespace
+	if namespace == "" {
+		namespace = defaultNS
+	}
+	list := make([]statement, len(parsed))
+	for i, s := range parsed {
+		list[i] = statement{Statement: s, namespace: namespace, req: req}
+		if err := db.authorise(&list[i], len(parsed) > 1); err != nil {
+			return nil, db.failed(err, i)
+		}
+		if use, ok := s.(*sql.Use); ok {
+			namespace = use.Namespace
+		}
+	}
+	return list, nil
+}
+
+// authorise refuses what the role may not do. With early, the caller's expressions
+// pass the gate too, because an earlier statement would otherwise run first.
+func (db *DB) authorise(s *statement, early bool) error {
+	need := auth.User
+	switch st := s.Statement.(type) {
+	case *sql.Unsupported:
+		return fail(CodeNotSupportedYet, "%s is not supported yet", st.What).at(st.Start())
+	case *sql.Select:
+		if early {
+			_, err := db.plan(st.Text.Text, fragmentPosition(st.Text))
+			return err
+		}
+		return nil
+	case *sql.Insert, *sql.Update, *sql.Delete:
+		if early {
+			return db.gateExpressions(st)
+		}
+		return nil
+	case *sql.Explain, *sql.ShowNamespaces, *sql.ShowTables, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
+		return nil
+	default:
+		need = auth.DBA
+	}
+	if s.req.As.Role < need {
+		return fail(CodeForbidden, "%s needs the role %s, the caller is %s", s.Verb(), need, s.req.As.Role).at(s.Start())
+	}
+	return nil
+}
+
+// run1 runs one statement.
+func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
+	switch st := s.Statement.(type) {
+	case *sql.Select:
+		return db.runSelect(ctx, s, st)
+	case *sql.Insert:
+		return db.insert(ctx, s, st)
+	case *sql.Update:
+		return db.update(ctx, s, st)
+	case *sql.Delete:
+		return db.delete(ctx, s, st)
+	case *sql.Explain:
+		return db.explain(ctx, s, st)
+	case *sql.Use:
+		_, err := db.catalog.Namespace(st.Namespace)
+		return Result{}, err
+	case *sql.CreateNamespace:
+		return Result{}, db.createNamespace(ctx, st)
+	case *sql.AlterNamespace:
+		return Result{}, db.catalog.AlterNamespace(ctx, st.Name, st.Options)
+	case *sql.DropNamespace:
+		return Result{}, db.dropNamespace(ctx, st)
+	case *sql.ShowNamespaces:
+		return db.showNamespaces()
+	case *sql.CreateTable:
+		return Result{}, db.createTable(ctx, s, st)
+	case *sql.DropTable:
+		return Result{}, db.dropTable(ctx, s, st)
+	case *sql.ShowTables:
+		return db.showTables(s, st)
+	case *sql.Describe:
+		return db.describe(s, st)
+	case *sql.FlushTable:
+		return db.flushTable(ctx, s, st)
+	case *sql.FlushAll:
+		return db.flush(ctx, "", "", func(row.Partition) bool { return true })
+	case *sql.KillLiveQuery:
+		return Result{}, db.killLiveQuery(s, st)
+	case *sql.KillJob:
+		if !db.jobs.Kill(st.ID) {
+			return Result{}, fail(CodeNotFound, "no running job %s", st.ID).details("system.jobs lists them")
+		}
+		return Result{}, nil
+	}
+	return Result{}, fail(CodeNotSupportedYet, "%s is not supported yet", s.Verb()).at(s.Start())
+}
+
+// table finds a stored table by the name a statement uses.
+func (db *DB) table(s *statement, name sql.Name) (*catalog.Table, error) {
+	t, err := db.lookup(s.namespace, name.Namespace, name.Name)
+	if err != nil {
+		return nil, asError(err).at(name.Pos)
+	}
+	return t, nil
+}
+
+// lookup finds a stored table; a namespace of "" means the current one.
+func (db *DB) lookup(current, namespace, name string) (*catalog.Table, error) {
+	if namespace == "" {
+		namespace = current
+	}
+	return db.catalog.Table(namespace, name)
+}
+
+// partition is the slice of t that the caller's statements touch.
+func (s *statement) partition(t *catalog.Table) row.Partition {
+	return row.Partition{Table: t.Ref, User: s.req.As.User}
+}
+
+// session is what the functions of a statement may know of its caller.
+func (db *DB) session(s *statement) query.Session {
+	return query.Session{User: string(s.req.As.User), Role: s.req.As.Role.String(), Now: time.Now(), NextID: db.buffer.NextID}
+}
+
+func fragmentPosition(f sql.Fragment) func(int) int {
+	return func(pos int) int {
+		if pos < 0 {
+			return pos
+		}
+		return pos + f.Pos
+	}
+}

@@ -1,0 +1,70 @@
+package kalamdb
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"kalamdb/ingest"
+	"kalamdb/jobs"
+	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+// flushPolicy tells ingest when the rows of a table are due.
+func (db *DB) flushPolicy(t row.TableRef) (rows int, age time.Duration) {
+	table, ok := db.catalog.TableByID(t.ID)
+	if !ok {
+		return 0, 0
+	}
+	return table.Flush.Rows, table.Flush.Interval
+}
+
+// flushJobs shows each flush of a table as a job.
+func (db *DB) flushJobs() ingest.Events {
+	var mu sync.Mutex // guards running
+	running := map[row.TableRef]*jobs.Running{}
+	return ingest.Events{
+		FlushStarted: func(f ingest.FlushInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			running[f.Table] = db.jobs.Start(jobs.Job{Type: "flush", Namespace: f.Table.Namespace, Table: f.Table.Name,
+				Parameters: []string{fmt.Sprintf("partitions=%d", f.Partitions)}})
+		},
+		Flushed: func(f ingest.FlushInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			if job := running[f.Table]; job != nil {
+				delete(running, f.Table)
+				job.Finish(fmt.Sprintf("%d rows of %d partitions, %d bytes, %s", f.Rows, f.Partitions, f.Bytes, f.Took.Round(time.Millisecond)), f.Err)
+			}
+			if f.Err != nil {
+				db.log.Warn("flush failed, it will be tried again", "table", f.Table.String(), "err", f.Err)
+			}
+		},
+	}
+}
+
+func (db *DB) flushTable(ctx context.Context, s *statement, st *sql.FlushTable) (Result, error) {
+	t, err := db.table(s, st.Table)
+	if err != nil {
+		return Result{}, err
+	}
+	return db.flush(ctx, t.Ref.Namespace, t.Ref.Name, func(p row.Partition) bool { return p.Table.ID == t.Ref.ID })
+}
+
+// flush writes what the chosen partitions have buffered to files, and waits.
+func (db *DB) flush(ctx context.Context, namespace, table string, match func(row.Partition) bool) (Result, error) {
+	stats, err := db.buffer.Flush(ctx, match)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{
+		Columns: []Column{{"namespace", "VARCHAR"}, {"table_name", "VARCHAR"}, {"status", "VARCHAR"}, {"partitions", "BIGINT"}, {"rows", "BIGINT"}, {"bytes", "BIGINT"}},
+		Rows: [][]row.Value{{
+			textOrNull(namespace), textOrNull(table), row.TextValue("completed"),
+			row.IntValue(row.BigInt, int64(stats.Partitions)), row.IntValue(row.BigInt, int64(stats.Rows)), row.IntValue(row.BigInt, stats.Bytes),
+		}},
+	}, nil
+}

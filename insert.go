@@ -1,0 +1,410 @@
+package kalamdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kalamdb/catalog"
+	"kalamdb/ingest"
+	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+const (
+	keyBytesMax     = 4 << 10 // one primary key
+	valuesRowsMax   = 10_000  // rows of one INSERT … VALUES
+	insertedRowsMax = 100_000 // rows of one INSERT … SELECT
+)
+
+// An inserter turns the rows of one INSERT into rows of the table.
+//
+// Two ways lead there. Literals and parameters become typed values right away,
+// without DuckDB (fastRow). If any cell needs DuckDB's word, all of them go through
+// one SELECT of casts (slowRows). Both give the same values.
+type inserter struct {
+	db     *DB
+	s      *statement
+	table  *catalog.Table
+	schema *row.Schema
+	cells  []int // per column of the schema: its position in the statement's rows, or -1
+	width  int   // of the statement's rows
+}
+
+// insert runs an INSERT.
+func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result, error) {
+	for _, later := range []struct {
+		what string
+		part *sql.Fragment
+	}{{"INSERT … ON CONFLICT", st.OnConflict}, {"INSERT … RETURNING", st.Returning}} {
+		if later.part != nil {
+			return Result{}, fail(CodeNotSupportedYet, "%s is not supported yet", later.what).at(later.part.Pos)
+		}
+	}
+	t, err := db.writable(s, st.Table)
+	if err != nil {
+		return Result{}, err
+	}
+	ins, err := newInserter(db, s, t, st)
+	if err != nil {
+		return Result{}, err
+	}
+	var rows [][]row.Value
+	if st.Query != nil {
+		rows, err = ins.selected(ctx, *st.Query)
+	} else {
+		rows, err = ins.values(ctx, st)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	if err := ins.finish(rows); err != nil {
+		return Result{}, err
+	}
+	return ins.commit(ctx, rows)
+}
+
+// writable finds the table of a DML statement.
+func (db *DB) writable(s *statement, name sql.Name) (*catalog.Table, error) {
+	if name.Namespace == systemNS || name.Namespace == infoSchemaNS {
+		return nil, fail(CodeNotSupportedYet, "writing to %s.%s is not supported yet", name.Namespace, name.Name).at(name.Pos)
+	}
+	return db.table(s, name)
+}
+
+func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inserter, error) {
+	schema := t.Schema()
+	ins := &inserter{db: db, s: s, table: t, schema: schema, cells: make([]int, len(schema.Columns)), width: len(st.Columns)}
+	if st.Columns == nil && !st.DefaultValues {
+		ins.width = len(schema.Columns)
+		for i := range ins.cells {
+			ins.cells[i] = i
+		}
+		return ins, nil
+	}
+	for i := range ins.cells {
+		ins.cells[i] = -1
+	}
+	for i, c := range st.Columns {
+		j, err := columnOf(t, c.Name, c.Pos)
+		if err != nil {
+			return nil, err
+		}
+		if ins.cells[j] >= 0 {
+			return nil, fail(CodeSyntax, "column %s is named twice", c.Name).at(c.Pos)
+		}
+		ins.cells[j] = i
+	}
+	return ins, nil
+}
+
+// columnOf is the position of a declared column; system columns cannot be written.
+func columnOf(t *catalog.Table, name string, pos int) (int, error) {
+	schema := t.Schema()
+	if j := schema.ByName(name); j >= 0 {
+		return j, nil
+	}
+	if name == row.ColSeq || name == row.ColUpdated || name == row.ColDeleted {
+		return 0, fail(CodeForbidden, "column %s is kept by the server and cannot be written", name).at(pos)
+	}
+	names := make([]string, len(schema.Columns))
+	for i, c := range schema.Columns {
+		names[i] = c.Name
+	}
+	nearest, _ := sql.Nearest(name, names)
+	return 0, fail(CodeColumnNotFound, "column %s does not exist in %s", name, t.Ref).details(didYouMean(nearest)).at(pos)
+}
+
+// values are the rows of INSERT … VALUES.
+func (ins *inserter) values(ctx context.Context, st *sql.Insert) ([][]row.Value, error) {
+	list := st.Rows
+	if st.DefaultValues {
+		list = [][]sql.Expr{nil}
+	}
+	if n := len(list); n > valuesRowsMax {
+		return nil, fail(CodeTooLarge, "%d rows in one INSERT, the limit is %d", n, valuesRowsMax)
+	}
+	used := 0
+	for _, exprs := range list {
+		if len(exprs) != ins.width {
+			return nil, fail(CodeSyntax, "a row has %d values, expected %d", len(exprs), ins.width).at(rowPosition(st, exprs))
+		}
+		for i := range exprs {
+			used = max(used, exprs[i].Param)
+		}
+	}
+	rows := make([][]row.Value, len(list))
+	for i, exprs := range list {
+		values, err := ins.fastRow(exprs)
+		if errors.Is(err, row.ErrSlow) {
+			return ins.slowRows(ctx, list, st.Start())
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = values
+	}
+	if n := len(ins.s.req.Params); n != used {
+		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", used, n)
+	}
+	return rows, nil
+}
+
+func rowPosition(st *sql.Insert, exprs []sql.Expr) int {
+	if len(exprs) > 0 {
+		return exprs[0].Text.Pos
+	}
+	return st.Start()
+}
+
+// fastRow is one row of literals, parameters and simple defaults; row.ErrSlow says
+// that DuckDB has to evaluate it.
+func (ins *inserter) fastRow(exprs []sql.Expr) ([]row.Value, error) {
+	values := make([]row.Value, len(ins.schema.Columns))
+	for j := range ins.schema.Columns {
+		col := &ins.schema.Columns[j]
+		i := ins.cells[j]
+		if i < 0 || exprs[i].Kind == sql.DefaultValue {
+			v, err := ins.defaultValue(col)
+			if err != nil {
+				return nil, err
+			}
+			values[j] = v
+			continue
+		}
+		e := &exprs[i]
+		v := e.Value
+		switch e.Kind {
+		case sql.Other:
+			return nil, row.ErrSlow
+		case sql.Param:
+			if e.Param > len(ins.s.req.Params) {
+				return nil, fail(CodeInvalidParams, "the statement uses $%d, %d parameters were given", e.Param, len(ins.s.req.Params)).at(e.Text.Pos)
+			}
+			v = ins.s.req.Params[e.Param-1]
+		}
+		v, err := row.Coerce(v, col.Type)
+		if err != nil {
+			if errors.Is(err, row.ErrSlow) {
+				return nil, err
+			}
+			return nil, fail(CodeInvalidValue, "column %s: %s", col.Name, err).at(e.Text.Pos)
+		}
+		values[j] = v
+	}
+	return values, nil
+}
+
+// slowRows evaluates all cells in DuckDB.
+func (ins *inserter) slowRows(ctx context.Context, list [][]sql.Expr, start int) ([][]row.Value, error) {
+	var c composer
+	c.text("SELECT * FROM (VALUES ")
+	for r, exprs := range list {
+		if r > 0 {
+			c.text(", ")
+		}
+		c.text("(", fmt.Sprint(r))
+		for j := range ins.schema.Columns {
+			c.text(", ")
+			ins.cell(&c, &ins.schema.Columns[j], exprs, ins.cells[j])
+		}
+		c.text(")")
+	}
+	c.text(") AS kalamdb_rows ORDER BY 1")
+	got, err := ins.run(ctx, &c, start, valuesRowsMax)
+	if err != nil {
+		return nil, err
+	}
+	for i := range got {
+		got[i] = got[i][1:]
+	}
+	return got, nil
+}
+
+// cell adds the cast of one cell. A cell that the server fills is NULL here.
+func (ins *inserter) cell(c *composer, col *row.Column, exprs []sql.Expr, i int) {
+	switch {
+	case i >= 0 && exprs[i].Kind != sql.DefaultValue:
+		c.text("CAST(").fragment(exprs[i].Text).text(" AS ", col.Type.String(), ")")
+	case col.Default != "":
+		c.text("CAST((", col.Default, ") AS ", col.Type.String(), ")")
+	default:
+		c.text("CAST(NULL AS ", col.Type.String(), ")")
+	}
+}
+
+// selected are the rows of INSERT … SELECT.
+func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Value, error) {
+	var c composer
+	c.text("SELECT ")
+	for j := range ins.schema.Columns {
+		if j > 0 {
+			c.text(", ")
+		}
+		col := &ins.schema.Columns[j]
+		if i := ins.cells[j]; i >= 0 {
+			c.text("CAST(c", fmt.Sprint(i), " AS ", col.Type.String(), ")")
+		} else {
+			ins.cell(&c, col, nil, -1)
+		}
+	}
+	c.text(" FROM ").fragment(q).text(" AS kalamdb_rows(")
+	for i := range ins.width {
+		if i > 0 {
+			c.text(", ")
+		}
+		c.text("c", fmt.Sprint(i))
+	}
+	c.text(")")
+	return ins.run(ctx, &c, q.Pos, insertedRowsMax)
+}
+
+// run answers a composed SELECT, at most rowsMax rows of it.
+func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) ([][]row.Value, error) {
+	rows, err := ins.db.selectRows(ctx, ins.s, c.String(), func(pos int) int { return c.position(pos, start) })
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	if n := len(rows.Columns()); n < len(ins.schema.Columns) {
+		return nil, fail(CodeSyntax, "%d columns, expected %d", n, len(ins.schema.Columns)).at(start)
+	}
+	var got [][]row.Value
+	for rows.Next() {
+		if len(got) == rowsMax {
+			return nil, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one statement", rowsMax)
+		}
+		values := rows.Values()
+		kept := make([]row.Value, len(values))
+		for i, v := range values {
+			kept[i] = v.Clone()
+		}
+		got = append(got, kept)
+	}
+	return got, rows.Err()
+}
+
+// finish fills in the values that the server makes, and checks types and NOT NULL.
+func (ins *inserter) finish(rows [][]row.Value) (err error) {
+	for _, values := range rows {
+		for j := range values {
+			col := &ins.schema.Columns[j]
+			if col.AutoIncrement && values[j].IsNull() {
+				values[j] = row.IntValue(col.Type.Kind, ins.db.buffer.NextID())
+			}
+			if values[j], err = conform(values[j], col); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// conform makes sure that v may stand in col.
+func conform(v row.Value, col *row.Column) (row.Value, error) {
+	if v.IsNull() {
+		if col.NotNull {
+			return v, fail(CodeNotNull, "column %s must not be NULL", col.Name)
+		}
+		return v, nil
+	}
+	if v.Kind() == col.Type.Kind {
+		switch v.Kind() {
+		case row.Decimal:
+			if v.Scale() == col.Type.Scale {
+				return v, nil
+			}
+		case row.Embedding:
+			if v.Len() == int(col.Type.Dim) {
+				return v, nil
+			}
+		default:
+			return v, nil
+		}
+	}
+	v, err := row.Coerce(v, col.Type)
+	if err != nil {
+		return v, fail(CodeInvalidValue, "column %s: %s", col.Name, err)
+	}
+	return v, nil
+}
+
+// commit makes the rows durable, unless a stored row has one of their keys.
+func (ins *inserter) commit(ctx context.Context, rows [][]row.Value) (Result, error) {
+	if len(rows) == 0 {
+		return Result{IsWrite: true}, nil
+	}
+	p := ins.s.partition(ins.table)
+	w := ingest.Write{Partition: p, Schema: ins.schema, Mutations: make([]ingest.Mutation, len(rows))}
+	for i, values := range rows {
+		key := ins.schema.KeyOf(values)
+		if len(key) > keyBytesMax {
+			return Result{}, fail(CodeTooLarge, "a primary key of %d bytes, the limit is %d", len(key), keyBytesMax)
+		}
+		w.Mutations[i] = ingest.Mutation{Op: row.Insert, Key: key, Values: values}
+	}
+	return ins.db.commitRetrying(ctx, func() (ingest.Write, error) {
+		w.Epoch = ins.db.buffer.Epoch(p)
+		return w, ins.db.refuseStored(ctx, ins.schema, &w)
+	})
+}
+
+// commitRetrying commits what look prepares, and looks again while others change
+// the same rows in between.
+func (db *DB) commitRetrying(ctx context.Context, look func() (ingest.Write, error)) (Result, error) {
+	for try := 1; ; try++ {
+		w, err := look()
+		if err != nil {
+			return Result{}, err
+		}
+		if len(w.Mutations) == 0 {
+			return Result{IsWrite: true}, nil
+		}
+		done, err := db.buffer.Commit(ctx, w)
+		if err == nil {
+			return Result{IsWrite: true, Affected: int64(len(w.Mutations)), Seq: done.Last}, nil
+		}
+		if !errors.Is(err, ingest.ErrConflict) || try == commitTriesMax {
+			return Result{}, err
+		}
+	}
+}
+
+// refuseStored refuses an insert whose key a flushed row has. A buffered row is
+// newer than any flushed one, so ingest decides alone about the keys it knows. A
+// generated key is larger than those of every file, which costs one comparison each.
+func (db *DB) refuseStored(ctx context.Context, schema *row.Schema, w *ingest.Write) error {
+	m := db.lake.Manifest(w.Partition)
+	defer m.Release()
+	if len(m.Files) == 0 {
+		return nil
+	}
+	keys := make([][]byte, len(w.Mutations))
+	for i := range w.Mutations {
+		keys[i] = w.Mutations[i].Key
+	}
+	stored, err := db.lake.Find(ctx, m, schema, keys)
+	if err != nil {
+		return err
+	}
+	var view *ingest.View
+	for key, r := range stored {
+		if r.Deleted {
+			continue
+		}
+		if view == nil {
+			view = db.buffer.View()
+			defer view.Close()
+		}
+		snap, err := view.Partition(ctx, w.Partition)
+		if err != nil {
+			return err
+		}
+		if _, buffered, err := snap.Get([]byte(key)); err != nil {
+			return err
+		} else if !buffered {
+			return &ingest.DuplicateError{Partition: w.Partition, Key: []byte(key)}
+		}
+	}
+	return nil
+}

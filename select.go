@@ -1,0 +1,121 @@
+package kalamdb
+
+import (
+	"context"
+	"errors"
+
+	"kalamdb/query"
+	"kalamdb/row"
+	"kalamdb/sql"
+)
+
+// A relocate maps a byte offset of the text given to query to the caller's text.
+type relocate func(pos int) int
+
+// plan has text parsed and passed by the gate.
+func (db *DB) plan(text string, where relocate) (*query.Plan, error) {
+	p, err := db.engine.Plan(text)
+	if err != nil {
+		return nil, relocated(err, where)
+	}
+	return p, nil
+}
+
+// relocated makes the position of a query's error one of the caller's text.
+func relocated(err error, where relocate) error {
+	var qe *query.Error
+	if !errors.As(err, &qe) {
+		return err
+	}
+	e := asError(err)
+	e.Position = where(qe.Pos)
+	return e
+}
+
+// selectRows runs a SELECT as the caller of s over one snapshot of every table it
+// names. Closing the rows gives the snapshot back.
+func (db *DB) selectRows(ctx context.Context, s *statement, text string, where relocate) (*Rows, error) {
+	plan, err := db.plan(text, where)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(s.req.Params); n != plan.Params() {
+		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", plan.Params(), n)
+	}
+	return db.planRows(ctx, s, plan, s.req.Params, where)
+}
+
+// planRows is selectRows with the plan made and the parameters chosen.
+func (db *DB) planRows(ctx context.Context, s *statement, plan *query.Plan, params []row.Value, where relocate) (*Rows, error) {
+	rels, release, err := db.relations(ctx, s, plan.Tables(), where)
+	if err != nil {
+		return nil, err
+	}
+	res, err := db.engine.Query(ctx, plan, rels, params, db.session(s))
+	if err != nil {
+		release()
+		return nil, relocated(err, where)
+	}
+	columns := make([]Column, len(res.Columns()))
+	for i, c := range res.Columns() {
+		columns[i] = Column{Name: c.Name, Type: c.Type}
+	}
+	wrap := func(err error) error { return relocated(err, where) }
+	return &Rows{columns: columns, src: res, done: release, wrap: wrap}, nil
+}
+
+func (db *DB) runSelect(ctx context.Context, s *statement, sel *sql.Select) (Result, error) {
+	rows, err := db.selectRows(ctx, s, sel.Text.Text, fragmentPosition(sel.Text))
+	if err != nil {
+		return Result{}, err
+	}
+	return collect(rows)
+}
+
+// collect reads all rows and closes them.
+func collect(rows *Rows) (Result, error) {
+	defer rows.Close()
+	res := Result{Columns: rows.Columns(), Rows: [][]row.Value{}}
+	for rows.Next() {
+		values := rows.Values()
+		kept := make([]row.Value, len(values))
+		for i, v := range values {
+			kept[i] = v.Clone()
+		}
+		res.Rows = append(res.Rows, kept)
+	}
+	return res, rows.Err()
+}
+
+func (db *DB) explain(ctx context.Context, s *statement, ex *sql.Explain) (Result, error) {
+	where := fragmentPosition(ex.Select)
+	plan, err := db.plan(ex.Select.Text, where)
+	if err != nil {
+		return Result{}, err
+	}
+	rels, release, err := db.relations(ctx, s, plan.Tables(), where)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	text, err := db.engine.Explain(ctx, plan, rels, s.req.Params, db.session(s))
+	if err != nil {
+		return Result{}, relocated(err, where)
+	}
+	return textTable([]string{"plan"}, [][]string{{text}}), nil
+}
+
+// textTable is a result whose columns are all text.
+func textTable(names []string, rows [][]string) Result {
+	res := Result{Rows: make([][]row.Value, len(rows))}
+	for _, n := range names {
+		res.Columns = append(res.Columns, Column{Name: n, Type: row.Text.String()})
+	}
+	for i, cells := range rows {
+		res.Rows[i] = make([]row.Value, len(cells))
+		for j, c := range cells {
+			res.Rows[i][j] = row.TextValue(c)
+		}
+	}
+	return res
+}
