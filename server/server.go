@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kalamdb"
+	"kalamdb/auth"
+	"kalamdb/row"
+)
+
+// A Database is what the server needs of *kalamdb.DB. Every error of Exec, Query
+// and Subscribe is a *kalamdb.Error.
+type Database interface {
+	Exec(ctx context.Context, r kalamdb.Request) ([]kalamdb.Result, error)
+	Query(ctx context.Context, r kalamdb.Request) (Rows, error)
+	Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*LiveQuery, error)
+	Ready(ctx context.Context) error
+}
+
+// Rows are *kalamdb.Rows.
+type Rows interface {
+	Columns() []kalamdb.Column
+	Next() bool
+	Values() []row.Value // valid until Next
+	Err() error
+	Close()
+}
+
+// A LiveQuery is a kalamdb.Subscription: Next's error is *kalamdb.Ended after the
+// end, *kalamdb.Error for a fault, or the context's.
+type LiveQuery struct {
+	ID      string
+	Columns []kalamdb.Column
+	Seq     row.Seq
+	Resumed bool
+	Next    func(ctx context.Context) (kalamdb.Event, error)
+	Close   func()
+}
+
+// A Verifier turns a token into who sent it. *auth.Verifier is one.
+type Verifier interface {
+	Verify(token string) (auth.Principal, error)
+}
+
+// Options of a Server. The zero value of each limit is its default.
+type Options struct {
+	Verifier Verifier
+	// Dev makes a request without a token act as user root with role dba, or as the
+	// plain user of its X-User-Id header. Run refuses it on anything but loopback.
+	Dev bool
+	// CORSOrigins may call from a browser, such as "https://app.example.com"; "*" is
+	// every origin. Pages of the server itself always may.
+	CORSOrigins []string
+
+	BodyBytesMax         int64         // one request body, also after gzip: 2 MiB
+	SocketsMax           int           // open WebSockets: 10,000
+	FrameBytesMax        int64         // one frame of a client: 2 MiB
+	SubscriptionsMax     int           // per WebSocket: 100
+	OutboxBytesMax       int64         // frames waiting for one WebSocket: 1 MiB
+	WriteTimeout         time.Duration // a client that takes no byte for so long is dropped: 20 s
+	PingInterval         time.Duration // of WebSockets; two and a half without an answer drop it: 30 s
+	ShutdownTimeout      time.Duration // for requests in flight: 10 s
+
+	Collectors []prometheus.Collector // more series for /metrics
+	Logger     *slog.Logger           // nil discards
+}
+
+func (o Options) withDefaults() Options {
+	def(&o.BodyBytesMax, 2<<20)
+	def(&o.SocketsMax, 10_000)
+	def(&o.FrameBytesMax, 2<<20)
+	def(&o.SubscriptionsMax, 100)
+	def(&o.OutboxBytesMax, 1<<20)
+	def(&o.WriteTimeout, 20*time.Second)
+	def(&o.PingInterval, 30*time.Second)
+	def(&o.ShutdownTimeout, 10*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func def[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+const (
+	headerReadTimeout = 10 * time.Second
+	requestReadLimit  = 30 * time.Second // head and body of one request
+	idleTimeout       = 2 * time.Minute
+	headerBytesMax    = 64 << 10
+)
+
+// A Server answers HTTP and WebSocket for one database.
+type Server struct {
+	db      Database
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	handler http.Handler
+	origins map[string]bool
+	ids     idSource
+	ready   readiness
+
+	// mu guards sockets and stopping, so that no socket opens after the last one
+	// was told to stop. Nothing blocks under it.
+	mu       sync.Mutex
+	sockets  map[*socket]struct{}
+	stopping bool
+	active   sync.WaitGroup // requests and sockets; Add only while not stopping
+}
+
+// New makes a server for db. It starts nothing.
+func New(db *kalamdb.DB, o Options) *Server { return newServer(embedded{db}, o) }
+
+func newServer(db Database, o Options) *Server {
+	o = o.withDefaults()
+	s := &Server{db: db, o: o, log: o.Logger, sockets: map[*socket]struct{}{}, origins: map[string]bool{}, ids: newIDSource()}
+	for _, origin := range o.CORSOrigins {
+		s.origins[origin] = true
+	}
+	s.metrics = newMetrics(o.Collectors)
+	s.handler = s.routes()
+	return s
+}
+
+// Handler answers requests without Run, for tests and embedders that bring their
+// own listener. Shutdown is then the caller's.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Run serves ln until ctx is done, then takes no new connection, closes every
+// WebSocket with code 1001, finishes the requests in flight within
+// ShutdownTimeout and returns nil. It closes ln.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	if err := s.check(ln); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerReadTimeout,
+		ReadTimeout:       requestReadLimit,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytesMax,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	select {
+	case err := <-served: // the listener broke
+		s.stop()
+		cancel()
+		err = errors.Join(fmt.Errorf("serve %s: %w", ln.Addr(), err), srv.Close())
+		s.active.Wait()
+		return err
+	case <-ctx.Done():
+	}
+	s.stop()
+	bound, cancelBound := context.WithTimeout(context.WithoutCancel(ctx), s.o.ShutdownTimeout)
+	defer cancelBound()
+	if err := srv.Shutdown(bound); err != nil {
+		s.log.Warn("requests were cut off at shutdown", "after", s.o.ShutdownTimeout)
+		cancel()
+		if err := srv.Close(); err != nil {
+			s.log.Warn("close listener", "err", err)
+		}
+	}
+	<-served
+	s.active.Wait()
+	return nil
+}
+
+// check refuses what must not be served on ln.
+func (s *Server) check(ln net.Listener) error {
+	if s.o.Verifier == nil && !s.o.Dev {
+		return errors.New("server: Options.Verifier is nil, expected one because Dev is off")
+	}
+	if !s.o.Dev {
+		return nil
+	}
+	if tcp, ok := ln.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return fmt.Errorf("server: dev mode lets everybody in, so it listens on loopback only, not on %s", ln.Addr())
+	}
+	return nil
+}
+
+// enter counts a request or socket in, so that Run can wait for it; it is false
+// once the server stops.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.active.Add(1)
+	return true
+}
+
+// stop lets nobody in any more and tells every socket to close.
+func (s *Server) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+	for k := range s.sockets {
+		k.stop(closeGoingAway)
+	}
+}

@@ -1,0 +1,361 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/oklog/ulid/v2"
+
+	"kalamdb"
+	"kalamdb/auth"
+	"kalamdb/row"
+)
+
+// A closing is why a socket ends, as its close frame says it.
+type closing struct {
+	code   int
+	reason string
+}
+
+var (
+	closeGoingAway = closing{websocket.CloseGoingAway, "the server is shutting down"}
+	closeExpired   = closing{websocket.ClosePolicyViolation, "auth_expired"}
+	closeInternal  = closing{websocket.CloseInternalServerErr, "internal error"}
+)
+
+const (
+	closeHandshake = time.Second     // for the client to answer a close frame
+	farewell       = 2 * time.Second // for the frames that wait when a socket ends
+)
+
+// A socket is one WebSocket. Its life:
+//  1. serveSocket checks token, origin and limits, then upgrades; from then on it
+//     is the only reader of the connection.
+//  2. write is the only writer: it sends what the outbox holds, pings, and watches
+//     the token's expiry.
+//  3. Each live query has a goroutine (livequery.go) that pushes into the outbox.
+//  4. It ends by the client, by a connection that fails or does not answer, or by
+//     stop. stop makes write seal the outbox, send what waits and a close frame.
+//  5. serveSocket returns after every goroutine of the socket.
+type socket struct {
+	s    *Server
+	conn *websocket.Conn
+	id   string
+	out  *outbox
+	ctx  context.Context // done when the connection is of no more use
+	end  context.CancelFunc
+
+	stopOnce sync.Once
+	why      closing       // valid once stopped is closed
+	stopped  chan struct{} // closed by stop
+	renewed  chan struct{} // capacity 1: who has another expiry
+
+	// mu guards the fields below. Nothing blocks under it.
+	mu      sync.Mutex
+	who     auth.Principal
+	queries map[string]*liveQuery // by query id; being there reserves the id
+	closing bool                  // the close frame is sent: read only on
+
+	running sync.WaitGroup // live queries
+}
+
+func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
+	p, err := s.who(r, true)
+	if err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && !s.allowedOrigin(origin, r) {
+		e := fail("FORBIDDEN", "pages of this origin may not connect")
+		e.Details = "the operator can add it to the list of CORS origins"
+		s.writeError(w, r, e)
+		return
+	}
+	if !websocket.IsWebSocketUpgrade(r) {
+		s.writeError(w, r, invalidAt(-1, "GET /ws takes a WebSocket upgrade only"))
+		return
+	}
+	k := &socket{s: s, id: ulid.Make().String(), out: newOutbox(s.o.OutboxBytesMax), who: p,
+		stopped: make(chan struct{}), renewed: make(chan struct{}, 1), queries: map[string]*liveQuery{}}
+	if err := s.register(k); err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	defer s.unregister(k)
+	up := websocket.Upgrader{
+		CheckOrigin: func(*http.Request) bool { return true }, // checked above
+		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
+			s.writeErrorStatus(w, r, http.StatusBadRequest, invalidAt(-1, "the WebSocket upgrade is not valid: %s", reason))
+		},
+	}
+	if k.conn, err = up.Upgrade(w, r, http.Header{"X-Request-Id": {requestIDOf(r)}}); err != nil {
+		return // answered by up.Error
+	}
+	k.run(context.WithoutCancel(r.Context()))
+}
+
+// register makes k one of the sockets that stop tells to close.
+func (s *Server) register(k *socket) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopping:
+		return fail(kalamdb.CodeNotReady, "the server is shutting down")
+	case len(s.sockets) >= s.o.SocketsMax:
+		return fail(codeLimitExceeded, "the server has as many WebSockets open as it takes")
+	}
+	s.sockets[k] = struct{}{}
+	s.metrics.sockets.Inc()
+	return nil
+}
+
+func (s *Server) unregister(k *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sockets, k)
+	s.metrics.sockets.Dec()
+}
+
+// run is steps 2 to 5 of the socket's life.
+func (k *socket) run(ctx context.Context) {
+	k.ctx, k.end = context.WithCancel(ctx)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		defer k.end()
+		defer k.survive("write")
+		k.write()
+	}()
+	func() {
+		defer k.survive("read")
+		k.read()
+	}()
+	k.end()
+	k.running.Wait()
+	<-written
+	if err := k.conn.Close(); err != nil {
+		k.s.log.Debug("close socket", "socket", k.id, "err", err)
+	}
+}
+
+// survive keeps a panic of ours in one socket from ending the server.
+func (k *socket) survive(where string) {
+	if broken := recover(); broken != nil {
+		k.s.log.Error("panic in a socket", "socket", k.id, "in", where, "panic", broken, "stack", string(debug.Stack()))
+		k.stop(closeInternal)
+	}
+}
+
+// stop ends the socket with a close frame; the first reason counts. It does not wait.
+func (k *socket) stop(why closing) {
+	k.stopOnce.Do(func() {
+		k.why = why
+		close(k.stopped)
+	})
+}
+
+// read handles the client's frames until the connection ends.
+func (k *socket) read() {
+	patience := k.s.o.PingInterval * 5 / 2
+	k.conn.SetReadLimit(k.s.o.FrameBytesMax)
+	k.conn.SetPongHandler(func(string) error { return k.readDeadline(patience) })
+	for {
+		if err := k.readDeadline(patience); err != nil {
+			return
+		}
+		kind, frame, err := k.conn.ReadMessage()
+		if err != nil {
+			if errors.Is(err, websocket.ErrReadLimit) {
+				k.s.log.Debug("frame too large", "socket", k.id)
+			}
+			return
+		}
+		select {
+		case <-k.stopped:
+			continue // only waiting for the client's close frame
+		default:
+		}
+		if kind != websocket.TextMessage {
+			k.fail("", invalidAt(-1, "binary frames are not understood, expected JSON text"))
+			continue
+		}
+		k.handle(frame)
+	}
+}
+
+// readDeadline gives the client time to say something, little once it was told goodbye.
+func (k *socket) readDeadline(patience time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closing {
+		return nil // set by goodbye
+	}
+	return k.conn.SetReadDeadline(time.Now().Add(patience))
+}
+
+// handle answers one frame. What is wrong with it is an error frame; the
+// connection goes on.
+func (k *socket) handle(b []byte) {
+	f, err := parseFrame(b)
+	if err != nil {
+		k.fail(f.queryID, err)
+		return
+	}
+	switch f.kind {
+	case framePing:
+		k.push(pongFrame)
+	case frameAuth:
+		if err := k.renew(f.token); err != nil {
+			k.fail("", err)
+		}
+	case frameSubscribe:
+		for _, spec := range f.subscriptions {
+			k.subscribe(spec)
+		}
+	case frameUnsubscribe:
+		if !k.unsubscribe(f.queryID) {
+			k.fail(f.queryID, fail(kalamdb.CodeNotFound, "this connection has no live query with this query_id"))
+		}
+	}
+}
+
+// push queues a frame; if it cannot, the socket is ending anyway.
+func (k *socket) push(frame []byte) bool { return k.out.push(k.ctx, frame) == nil }
+
+func (k *socket) fail(queryID string, err error) {
+	e := asError(err)
+	if e.Code == kalamdb.CodeInternal {
+		k.s.log.Error("live query failed", "socket", k.id, "query_id", queryID, "cause", e.Cause)
+	}
+	k.push(errorFrame(queryID, e))
+}
+
+// renew takes a newer token of the same user in the same role: what the live
+// queries may see was decided by both.
+func (k *socket) renew(token string) error {
+	p, err := k.s.verify(token)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p.User != k.who.User || p.Role != k.who.Role {
+		e := fail("FORBIDDEN", "the new token is of another user or role than the connection")
+		e.Details = "open another connection for it"
+		return e
+	}
+	k.who.Expires = p.Expires
+	select {
+	case k.renewed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// expiry fires when the token ends; never for one that does not.
+func (k *socket) expiry() <-chan time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.who.Expires.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(k.who.Expires))
+}
+
+// write sends frames and pings until the connection fails or the socket ends.
+func (k *socket) write() {
+	ping := time.NewTicker(k.s.o.PingInterval)
+	defer ping.Stop()
+	expired := k.expiry()
+	for {
+		select {
+		case <-k.ctx.Done():
+			select {
+			case <-k.stopped:
+				k.goodbye(k.why)
+			default:
+			}
+			return
+		case <-k.stopped:
+			k.goodbye(k.why)
+			return
+		case <-expired:
+			k.stop(closeExpired)
+		case <-k.renewed:
+			expired = k.expiry()
+		case <-ping.C:
+			if err := k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(k.s.o.WriteTimeout)); err != nil {
+				k.drop(err)
+				return
+			}
+		case <-k.out.some:
+			if err := k.sendWaiting(time.Time{}); err != nil {
+				k.drop(err)
+				return
+			}
+		}
+	}
+}
+
+// sendWaiting sends what the outbox holds. Each frame has WriteTimeout; the zero
+// bound sets no other limit.
+func (k *socket) sendWaiting(bound time.Time) error {
+	for _, frame := range k.out.take() {
+		deadline := bound
+		if bound.IsZero() {
+			deadline = time.Now().Add(k.s.o.WriteTimeout)
+		}
+		if err := k.send(frame, deadline); err != nil {
+			return err
+		}
+		k.out.done(frame)
+	}
+	return nil
+}
+
+func (k *socket) send(frame []byte, deadline time.Time) error {
+	if err := k.conn.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	return k.conn.WriteMessage(websocket.TextMessage, frame)
+}
+
+// drop ends a connection that takes nothing any more: the reader wakes up.
+func (k *socket) drop(err error) {
+	k.s.log.Debug("socket dropped", "socket", k.id, "err", err)
+	if err := k.conn.NetConn().Close(); err != nil {
+		k.s.log.Debug("close socket", "socket", k.id, "err", err)
+	}
+}
+
+// goodbye sends what waits, says why each live query ends if the token did, and
+// closes. After seal no frame can come in between, so the seq of an "ended" frame
+// is that of the last change the client got.
+func (k *socket) goodbye(why closing) {
+	bound := time.Now().Add(farewell)
+	k.out.seal()
+	err := k.sendWaiting(bound)
+	for _, q := range k.openQueries() {
+		if err == nil && why == closeExpired {
+			k.s.metrics.ended.WithLabelValues(why.reason).Inc()
+			err = k.send(endedFrame(q.liveID(), q.queryID, why.reason, row.Seq(q.delivered.Load())), bound)
+		}
+	}
+	if err == nil {
+		err = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(why.code, why.reason), bound)
+	}
+	k.mu.Lock()
+	k.closing = true
+	k.mu.Unlock()
+	if err == nil {
+		err = k.conn.NetConn().SetReadDeadline(time.Now().Add(closeHandshake))
+	}
+	if err != nil {
+		k.drop(err)
+	}
+}
