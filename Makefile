@@ -1,0 +1,67 @@
+# make help lists what there is. run and test set this machine up first; the other
+# targets expect that one of them ran.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A Go that scripts/setup.sh installed comes first; it exists only where it was needed.
+export PATH := $(CURDIR)/.tools/go/bin:$(PATH)
+export GOTOOLCHAIN := local
+
+DATA ?= ./data
+LISTEN ?= 127.0.0.1:8080
+RELEASE ?= $(shell git describe --always --dirty --tags 2>/dev/null)
+BIN := bin/kalamdb
+# Two links of a test binary with DuckDB at once need 2 GB of memory.
+TESTFLAGS ?=
+FUZZTIME ?= 20s
+
+.PHONY: help setup build run dev minio test lint fmt golden bench fuzz nightly e2e clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what this machine lacks: gcc, g++, Go
+	@scripts/setup.sh
+
+build: setup ## build bin/kalamdb
+	@go build -trimpath -ldflags "-X main.release=$(RELEASE)" -o $(BIN) ./cmd/kalamdb
+
+run: build ## start a server on ./data (DATA=, LISTEN=) and print how to talk to it
+	@exec scripts/run.sh $(DATA) $(LISTEN)
+
+dev: build ## start MinIO and a server in dev mode on it, no tokens needed
+	@exec scripts/dev.sh $(LISTEN)
+
+minio: setup ## start MinIO alone, built from source
+	@cd minio-dev && exec go run .
+
+test: setup ## run all tests with the race detector, MinIO included
+	@scripts/test.sh $(TESTFLAGS)
+
+e2e: setup ## run the acceptance test only: the built binary, folder and MinIO
+	@go test -count=1 -v ./test/acceptance
+
+lint: setup ## vet, staticcheck, gofmt, go mod tidy -diff
+	@scripts/lint.sh
+
+fmt: setup ## gofmt every file
+	@gofmt -l -w $$(git ls-files '*.go')
+
+golden: setup ## rewrite the golden transcripts in testdata
+	@scripts/golden.sh
+
+bench: setup ## print speed as ratios to raw Pebble and raw DuckDB
+	@go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench
+
+fuzz: setup ## fuzz every target for FUZZTIME (20s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+nightly: ## everything, with fuzzing for 10 minutes a target
+	@$(MAKE) lint test
+	@$(MAKE) fuzz FUZZTIME=10m
+	@$(MAKE) bench
+
+clean: ## remove what was built, not ./data
+	@rm -rf bin

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# All tests of both modules, with the race detector. Arguments go to go test.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Built once, before the tests that start it: its own build must not eat their time.
+(cd minio-dev && go build ./... && go test -timeout 15m ./...)
+
+go test -race -timeout 20m "$@" ./...
