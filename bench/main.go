@@ -1,0 +1,52 @@
+// Command bench measures KalamDB against the raw parts it is made of, in one run on
+// one machine: single-row inserts over HTTP against Pebble's synced writes of the
+// same bytes (insert.go), queries over buffer and files against DuckDB on the same
+// files (query.go), and the time from a write call to the event at a subscriber
+// (live.go). It prints ratios, because absolute times say more about the machine.
+//
+//	go run ./bench -bin bin/kalamdb [-only insert,query,live] [-seconds 4]
+//
+// The server is the real binary on a free loopback port; client and server share
+// the machine. Every server it starts is ended before it returns.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+)
+
+func main() {
+	bin := flag.String("bin", "bin/kalamdb", "the built server")
+	only := flag.String("only", "insert,query,live", "what to measure")
+	seconds := flag.Int("seconds", 4, "length of one measurement, 1 to 60")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *bin, *only, time.Duration(min(max(*seconds, 1), 60))*time.Second); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bin, only string, length time.Duration) error {
+	parts := map[string]func(context.Context, string, time.Duration, *report) error{
+		"insert": benchInsert, "query": benchQuery, "live": benchLive,
+	}
+	for _, name := range strings.Split(only, ",") {
+		part, ok := parts[name]
+		if !ok {
+			return fmt.Errorf("unknown part %q, expected insert, query or live", name)
+		}
+		rep := &report{title: name}
+		if err := part(ctx, bin, length, rep); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		rep.print(os.Stdout)
+	}
+	return nil
+}
