@@ -35,6 +35,7 @@ type cache struct {
 	copies  map[string]*cached
 	idle    list.List // of *cached nobody holds, longest idle first
 	readers list.List // of *cached with a reader, longest unused first
+	parsed  int64     // bytes of the readers
 	bytes   int64
 }
 
@@ -48,8 +49,8 @@ type cached struct {
 
 	holders int
 	inIdle  *list.Element
-	reader  *reader // parsed for Find, nil until needed
-	inUse   *list.Element
+	reader  *reader       // parsed for Find, nil until needed
+	inRead  *list.Element // of readers
 }
 
 const (

@@ -198,25 +198,5 @@ func (l *Lake) commit(ctx context.Context, t *table, changes []change) (*entry, 
 	return nil, fmt.Errorf("commit entry %d: %w (and reading it back: %w)", e.Number, err, readErr)
 }
 
-// restore makes the checkpoint e the state of t.
-func (t *table) restore(e *entry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range e.Partitions {
-		c := &e.Partitions[i]
-		p := &partition{through: c.Through, files: make([]*File, len(c.Added))}
-		for j := range c.Added {
-			p.files[j] = c.Added[j].file(t, c.User, e.Time)
-		}
-		t.partitions[c.User] = p
-		t.maxSeq = max(t.maxSeq, c.Through)
-	}
-	for i := range e.Dead {
-		d := &e.Dead[i]
-		t.dead = append(t.dead, deadFile{file: d.File.file(t, d.User, e.Time), removed: d.Removed, version: e.Number})
-	}
-	t.last, t.checkpointed = e.Number, e.Number
-}
-
 // wallClock is the time without Go's monotonic reading, which stands still while the machine sleeps.
 func wallClock() time.Time { return time.Now().Round(0) }

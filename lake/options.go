@@ -30,7 +30,7 @@ const (
 	chunkBytesMax     = 256 << 10
 	pageBytes         = 64 << 10 // values of one Parquet page before compression
 	bloomBitsPerValue = 10       // about 1 % false positives
-	openReadersMax    = 256      // parsed footers and bloom filters kept for Find
+	readerBytesMax    = 64 << 20 // parsed footers, page indexes and bloom filters kept for Find
 	loadParallel      = 32       // tables loaded at once by Open
 )
 

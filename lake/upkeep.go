@@ -2,15 +2,284 @@ package lake
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
 
 	"kalamdb/catalog"
+	"kalamdb/row"
+	"kalamdb/storagelocations"
 )
 
-// Run does the upkeep until ctx is done.
+const upkeepInterval = 10 * time.Second
+
+// Run does the upkeep until ctx is done: checkpoints, deleting removed files and, once
+// in a SweepInterval, what crashed flushes left behind. Faults of the bucket are
+// logged and tried again; ErrFenced ends it.
 func (l *Lake) Run(ctx context.Context) error {
-	<-ctx.Done()
+	defer l.cache.close()
+	tick := time.NewTicker(upkeepInterval)
+	defer tick.Stop()
+	swept := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		sweep := time.Since(swept) >= l.opts.SweepInterval
+		if sweep {
+			swept = time.Now()
+		}
+		for _, t := range l.sorted() {
+			err := l.checkpoint(ctx, t)
+			if err == nil {
+				err = l.buryDead(ctx, t)
+			}
+			if err == nil && sweep {
+				err = l.sweep(ctx, t)
+			}
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case errors.Is(err, ErrFenced):
+				return err
+			case err != nil:
+				l.opts.Logger.Warn("upkeep of a table failed, it will be tried again", "table", t.ref.String(), "err", err)
+			}
+		}
+	}
+}
+
+var batchName = regexp.MustCompile(`^batch-[0-9]+-[0-9]+-[0-9a-f]{16}\.parquet$`)
+
+// sweep deletes the orphans of t: files of crashed or failed flushes that no entry names.
+//
+// A file is deleted only if its name is one of ours, in a folder of this table's
+// template; it is older than Grace; no table refers to it; its footer says that it was
+// written for this very table; and the end of the log is still where we think it is.
+// Flushes wait meanwhile, and a flush that uses an orphan again puts it anew.
+func (l *Lake) sweep(ctx context.Context, t *table) error {
+	prefix, ours := t.folders()
+	var old []string
+	referenced := l.referenced(t.root)
+	for info, err := range t.bucket.List(ctx, prefix) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if ours(info.Name) && time.Since(info.Modified) > l.opts.Grace && !referenced[info.Name] {
+			old = append(old, info.Name)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	if !t.lock(ctx.Done()) {
+		return ctx.Err()
+	}
+	defer t.unlock()
+	if t.fenced || t.isDropped() {
+		return nil
+	}
+	t.unsure = true
+	if err := l.verify(ctx, t); err != nil {
+		return err
+	}
+	referenced = l.referenced(t.root) // a flush may have come between
+	for _, name := range old {
+		if referenced[name] {
+			continue
+		}
+		if own, err := writtenFor(ctx, t, name); err != nil {
+			l.opts.Logger.Warn("a file no log names cannot be read and is left alone", "name", name, "err", err)
+			continue
+		} else if !own {
+			continue
+		}
+		if err := t.bucket.Delete(ctx, name); err != nil {
+			return err
+		}
+		l.cache.forget(t.bucket, name)
+		l.deleted(t, name, true)
+	}
 	return nil
 }
 
-// DropTable deletes the files and the log of a table.
-func (l *Lake) DropTable(ctx context.Context, c *catalog.Table) error { return nil }
+// referenced are the names of all files in the bucket with the given url that the
+// lake knows, the dead ones too. Tables may share folders.
+func (l *Lake) referenced(root string) map[string]bool {
+	names := map[string]bool{}
+	for _, t := range l.sorted() {
+		if t.root != root {
+			continue
+		}
+		t.mu.RLock()
+		for _, p := range t.partitions {
+			for _, f := range p.files {
+				names[f.Name] = true
+			}
+		}
+		for _, d := range t.dead {
+			names[d.file.Name] = true
+		}
+		t.mu.RUnlock()
+	}
+	return names
+}
+
+// folders is what the names of all files of t start with, and a test for them.
+func (t *table) folders() (prefix string, ours func(name string) bool) {
+	const someone = "kalamdbsomeone" // needs no encoding
+	path := t.path(someone)
+	parts := strings.Split(path, someone)
+	for i, p := range parts {
+		parts[i] = regexp.QuoteMeta(p)
+	}
+	folder := regexp.MustCompile(`^` + strings.Join(parts, `[^/]+`) + `$`)
+	prefix, _, _ = strings.Cut(t.fileName(someone, ""), someone)
+	return prefix, func(name string) bool {
+		i := strings.LastIndexByte(name, '/')
+		return batchName.MatchString(name[i+1:]) && folder.MatchString(name[:max(i, 0)])
+	}
+}
+
+// writtenFor says whether the footer of the object names the table t.
+func writtenFor(ctx context.Context, t *table, name string) (bool, error) {
+	r, info, err := t.bucket.Get(ctx, name)
+	if err != nil {
+		if errors.Is(err, storagelocations.ErrNotExist) {
+			return false, nil
+		}
+		return false, err
+	}
+	r.Close()
+	f, err := parquet.OpenFile(&ranges{ctx, t.bucket, name}, info.Size,
+		parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.OptimisticRead(true), parquet.ReadBufferSize(64<<10))
+	if err != nil {
+		return false, err
+	}
+	id, ok := f.Lookup(metaTableID)
+	return ok && id == tableID(t.ref.ID), nil
+}
+
+// ranges reads an object of a bucket piece by piece.
+type ranges struct {
+	ctx    context.Context
+	bucket storagelocations.Bucket
+	name   string
+}
+
+func (r *ranges) ReadAt(b []byte, off int64) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	body, err := r.bucket.GetRange(r.ctx, r.name, off, int64(len(b)))
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	n, err := io.ReadFull(body, b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// DropTable deletes the files and the log of a dropped table and forgets it. The
+// log goes last and from its end, then the checkpoints, so that a call that fails can be repeated; dropping a
+// table that is gone does nothing. Files in shared folders that belong to other tables stay.
+func (l *Lake) DropTable(ctx context.Context, c *catalog.Table) error {
+	if c.Type == catalog.Stream {
+		return nil
+	}
+	if err := l.AddTable(ctx, c); err != nil {
+		return fmt.Errorf("drop %s: %w", c.Ref, err)
+	}
+	t := l.table(c.Ref.ID)
+	if !t.lock(ctx.Done()) {
+		return fmt.Errorf("drop %s: %w", c.Ref, ctx.Err())
+	}
+	defer t.unlock()
+	t.mu.Lock()
+	t.dropped = true // no flush from here on
+	t.mu.Unlock()
+	if err := l.dropData(ctx, t); err != nil {
+		return fmt.Errorf("drop %s: %w", c.Ref, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.tables, c.Ref.ID)
+	return nil
+}
+
+func (l *Lake) dropData(ctx context.Context, t *table) error {
+	if err := l.verify(ctx, t); err != nil {
+		return err
+	}
+	remove := func(name string) error {
+		l.cache.forget(t.bucket, name)
+		return t.bucket.Delete(ctx, name)
+	}
+	for _, user := range t.users() {
+		m := t.manifest(user)
+		m.Release()
+		for _, f := range m.Files {
+			if err := remove(f.Name); err != nil {
+				return err
+			}
+		}
+		if err := l.dropOrphans(ctx, t, user, remove); err != nil {
+			return err
+		}
+	}
+	t.mu.RLock()
+	dead := t.dead
+	t.mu.RUnlock()
+	for _, d := range dead {
+		if err := remove(d.file.Name); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"log", "checkpoint"} {
+		list, err := numbers(ctx, l.opts.Meta, t.folder(kind))
+		if err != nil {
+			return err
+		}
+		for i := len(list) - 1; i >= 0; i-- {
+			name := t.entryName(list[i])
+			if kind == "checkpoint" {
+				name = t.checkpointName(list[i])
+			}
+			if err := l.opts.Meta.Delete(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropOrphans deletes what crashed flushes of t left in the folder of a user it had files of.
+func (l *Lake) dropOrphans(ctx context.Context, t *table, user row.UserID, remove func(string) error) error {
+	referenced := l.referenced(t.root)
+	_, ours := t.folders()
+	for info, err := range t.bucket.List(ctx, t.fileName(user, "batch-")) {
+		if err != nil {
+			return err
+		}
+		if !ours(info.Name) || referenced[info.Name] {
+			continue
+		}
+		if own, err := writtenFor(ctx, t, info.Name); err != nil || !own {
+			continue // not certainly ours
+		}
+		if err := remove(info.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -299,7 +299,7 @@ func (w *writer) closeFile() error {
 	hash := sha256.Sum256(body)
 	f.Checksum = hex.EncodeToString(hash[:])
 	f.Bytes = int64(len(body))
-	f.Name = fmt.Sprintf("%s/batch-%d-%d-%s.parquet", w.t.path(w.user), f.MinSeq, f.MaxSeq, f.Checksum[:16])
+	f.Name = w.t.fileName(w.user, fmt.Sprintf("batch-%d-%d-%s.parquet", f.MinSeq, f.MaxSeq, f.Checksum[:16]))
 	return w.done(&f, body)
 }
 
@@ -334,4 +334,11 @@ func (t *table) pool(k poolKey) *sync.Pool {
 // path is the folder of a user's files in the bucket.
 func (t *table) path(user row.UserID) string {
 	return t.template.Expand(t.ref.Namespace, t.ref.Name, user)
+}
+
+func (t *table) fileName(user row.UserID, base string) string {
+	if path := t.path(user); path != "" {
+		return path + "/" + base
+	}
+	return base
 }
