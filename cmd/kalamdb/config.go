@@ -1,0 +1,172 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"kalamdb"
+	"kalamdb/auth"
+	"kalamdb/ingest"
+	"kalamdb/lake"
+	"kalamdb/live"
+	"kalamdb/query"
+	"kalamdb/server"
+	"kalamdb/storagelocations"
+)
+
+// A config is every setting of a server. Its key is the path of tags with dots
+// (storage.s3.region); in the environment KALAMDB_ with underscores
+// (KALAMDB_STORAGE_S3_REGION). kalamdb.example.toml says what each one means, and a
+// test holds the two together. What a value may be is checked by the package whose
+// Options it ends in; for numbers and times 0 means that package's default.
+type config struct {
+	DataDir string        `koanf:"data_dir"`
+	Listen  string        `koanf:"listen"`
+	Dev     bool          `koanf:"dev"`
+	Log     logConfig     `koanf:"log"`
+	Storage storageConfig `koanf:"storage"`
+	Auth    authConfig    `koanf:"auth"`
+	Server  serverConfig  `koanf:"server"`
+	Ingest  ingestConfig  `koanf:"ingest"`
+	Lake    lakeConfig    `koanf:"lake"`
+	Query   queryConfig   `koanf:"query"`
+	Live    liveConfig    `koanf:"live"`
+}
+
+type logConfig struct {
+	Level  string `koanf:"level"`
+	Format string `koanf:"format"`
+}
+
+type storageConfig struct {
+	URL string   `koanf:"url"`
+	S3  s3Config `koanf:"s3"`
+}
+
+type s3Config struct {
+	Region    string `koanf:"region"`
+	Endpoint  string `koanf:"endpoint"`
+	AccessKey string `koanf:"access_key"`
+	SecretKey string `koanf:"secret_key"`
+	PathStyle bool   `koanf:"path_style"`
+	Checksums string `koanf:"checksums"`
+}
+
+type authConfig struct {
+	Issuer   string `koanf:"issuer"`
+	Audience string `koanf:"audience"`
+}
+
+type serverConfig struct {
+	CORSOrigins      []string      `koanf:"cors_origins"`
+	BodyBytesMax     byteSize      `koanf:"body_bytes_max"`
+	SocketsMax       int           `koanf:"sockets_max"`
+	FrameBytesMax    byteSize      `koanf:"frame_bytes_max"`
+	SubscriptionsMax int           `koanf:"subscriptions_max"`
+	OutboxBytesMax   byteSize      `koanf:"outbox_bytes_max"`
+	WriteTimeout     time.Duration `koanf:"write_timeout"`
+	PingInterval     time.Duration `koanf:"ping_interval"`
+	ShutdownTimeout  time.Duration `koanf:"shutdown_timeout"`
+}
+
+type ingestConfig struct {
+	BufferBytesMax     byteSize      `koanf:"buffer_bytes_max"`
+	RowBytesMax        byteSize      `koanf:"row_bytes_max"`
+	BatchRowsMax       int           `koanf:"batch_rows_max"`
+	BatchBytesMax      byteSize      `koanf:"batch_bytes_max"`
+	ChangeLogAge       time.Duration `koanf:"change_log_age"`
+	ChangeLogBytesMax  byteSize      `koanf:"change_log_bytes_max"`
+	CacheBytes         byteSize      `koanf:"cache_bytes"`
+	MemTableBytes      byteSize      `koanf:"mem_table_bytes"`
+	FreeDiskPercentMin int           `koanf:"free_disk_percent_min"`
+}
+
+type lakeConfig struct {
+	CacheBytesMax byteSize      `koanf:"cache_bytes_max"`
+	RowGroupRows  int           `koanf:"row_group_rows"`
+	Grace         time.Duration `koanf:"grace"`
+}
+
+type queryConfig struct {
+	MemoryBytes    byteSize      `koanf:"memory_bytes"`
+	Threads        int           `koanf:"threads"`
+	Concurrency    int           `koanf:"concurrency"`
+	WaitersMax     int           `koanf:"waiters_max"`
+	Timeout        time.Duration `koanf:"timeout"`
+	ResultRowsMax  int64         `koanf:"result_rows_max"`
+	ResultBytesMax byteSize      `koanf:"result_bytes_max"`
+}
+
+type liveConfig struct {
+	QueueBytesMax byteSize `koanf:"queue_bytes_max"`
+}
+
+const (
+	mib byteSize = 1 << 20
+	gib byteSize = 1 << 30
+)
+
+func defaultConfig() config {
+	return config{
+		DataDir: "./data",
+		Listen:  "127.0.0.1:8080",
+		Log:     logConfig{Level: "info", Format: "text"},
+		Server: serverConfig{
+			CORSOrigins: []string{}, BodyBytesMax: 2 * mib, SocketsMax: 10_000, FrameBytesMax: 2 * mib, SubscriptionsMax: 100, OutboxBytesMax: mib,
+			WriteTimeout: 20 * time.Second, PingInterval: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
+		},
+		Ingest: ingestConfig{
+			BufferBytesMax: 2 * gib, RowBytesMax: mib, BatchRowsMax: 10_000, BatchBytesMax: 32 * mib,
+			ChangeLogAge: 24 * time.Hour, ChangeLogBytesMax: gib,
+			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5,
+		},
+		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour},
+		Query: queryConfig{
+			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
+			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib,
+		},
+		Live: liveConfig{QueueBytesMax: 8 * mib},
+	}
+}
+
+// database are the settings of the database itself.
+func (c config) database(log *slog.Logger) kalamdb.Options {
+	return kalamdb.Options{
+		DataDir: c.DataDir,
+		Storage: c.Storage.URL,
+		S3: storagelocations.S3Options{
+			Region: c.Storage.S3.Region, Endpoint: c.Storage.S3.Endpoint,
+			AccessKey: c.Storage.S3.AccessKey, SecretKey: c.Storage.S3.SecretKey,
+			PathStyle: c.Storage.S3.PathStyle, Checksums: c.Storage.S3.Checksums,
+		},
+		Logger: log,
+		Ingest: ingest.Options{
+			BufferBytesMax: int64(c.Ingest.BufferBytesMax), RowBytesMax: int(c.Ingest.RowBytesMax), BatchRowsMax: c.Ingest.BatchRowsMax,
+			BatchBytesMax: int64(c.Ingest.BatchBytesMax),
+			ChangeLogAge:  c.Ingest.ChangeLogAge, ChangeLogBytesMax: int64(c.Ingest.ChangeLogBytesMax),
+			CacheBytes: int64(c.Ingest.CacheBytes), MemTableBytes: int64(c.Ingest.MemTableBytes), FreeDiskPercentMin: c.Ingest.FreeDiskPercentMin,
+		},
+		Lake: lake.Options{CacheBytesMax: int64(c.Lake.CacheBytesMax), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace},
+		Query: query.Options{
+			MemoryBytes: int64(c.Query.MemoryBytes), Threads: c.Query.Threads, Concurrency: c.Query.Concurrency, WaitersMax: c.Query.WaitersMax,
+			QueryTimeout: c.Query.Timeout, ResultRowsMax: c.Query.ResultRowsMax, ResultBytesMax: int64(c.Query.ResultBytesMax),
+		},
+		Live: live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
+	}
+}
+
+// verifier are the settings of who may come in.
+func (c config) verifier(secret []byte) auth.Options {
+	return auth.Options{Secret: secret, Issuer: c.Auth.Issuer, Audience: c.Auth.Audience}
+}
+
+// http are the settings of HTTP and WebSocket.
+func (c config) http(v server.Verifier, log *slog.Logger) server.Options {
+	return server.Options{
+		Verifier: v, Dev: c.Dev, Logger: log,
+		CORSOrigins: c.Server.CORSOrigins, BodyBytesMax: int64(c.Server.BodyBytesMax),
+		SocketsMax: c.Server.SocketsMax, FrameBytesMax: int64(c.Server.FrameBytesMax),
+		SubscriptionsMax: c.Server.SubscriptionsMax, OutboxBytesMax: int64(c.Server.OutboxBytesMax),
+		WriteTimeout: c.Server.WriteTimeout, PingInterval: c.Server.PingInterval, ShutdownTimeout: c.Server.ShutdownTimeout,
+	}
+}
