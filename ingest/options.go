@@ -13,17 +13,17 @@ import (
 
 // Defaults of [Options], each with its unit.
 const (
-	bufferBytesMaxDefault    = 2 << 30
-	rowBytesMaxDefault       = 1 << 20
-	batchRowsMaxDefault      = 10_000
-	batchBytesMaxDefault     = 32 << 20
-	changeLogAgeDefault      = 24 * time.Hour
-	changeLogBytesMaxDefault = 1 << 30
-	cacheBytesDefault        = 128 << 20
-	memTableBytesDefault     = 64 << 20
-	freeDiskPercentMinimum   = 5
-	flushRowsDefault         = 10_000
-	flushAgeDefault          = 5 * time.Minute
+	bufferBytesMaxDefault     = 2 << 30
+	rowBytesMaxDefault        = 1 << 20
+	batchRowsMaxDefault       = 10_000
+	batchBytesMaxDefault      = 32 << 20
+	changeLogAgeDefault       = 24 * time.Hour
+	changeLogBytesMaxDefault  = 1 << 30
+	cacheBytesDefault         = 128 << 20
+	memTableBytesDefault      = 64 << 20
+	freeDiskPercentMinDefault = 5
+	flushRowsDefault          = 10_000
+	flushAgeDefault           = 5 * time.Minute
 )
 
 // Options say where and how a Buffer works. The zero value of a field means its default.
