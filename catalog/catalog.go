@@ -2,104 +2,167 @@ package catalog
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
-	"kalamdb/row"
 	"kalamdb/storagelocations"
 )
 
-// A TableType is what kind of partitions a table has.
-type TableType string
-
-const (
-	User   TableType = "user"   // a partition per user
-	Shared TableType = "shared" // one partition for all
-	Stream TableType = "stream" // events, in memory only
-)
-
-// A Namespace is a named group of tables.
-type Namespace struct {
-	Name             string
-	Options          map[string]string
-	Created, Updated time.Time
+// A Catalog answers from memory and changes the bucket first. It is safe for
+// concurrent use. Questions take no lock and do no I/O.
+type Catalog struct {
+	store
+	state atomic.Pointer[state]
 }
 
-// A FlushPolicy says when buffered rows of a partition are due to be written to files.
-type FlushPolicy struct {
-	Rows     int           // buffered rows; zero in [Catalog.CreateTable] means 10,000
-	Interval time.Duration // age of the oldest buffered row; zero means 5 minutes
+// Open reads the catalog in b and makes sure that the namespace default exists.
+func Open(ctx context.Context, b storagelocations.Bucket) (*Catalog, error) {
+	c := &Catalog{store: store{bucket: b, entries: map[string]entry{}, unsure: map[string]struct{}{}}}
+	if err := c.load(ctx); err != nil {
+		return nil, fmt.Errorf("open catalog in %s: %w", b.URL(), err)
+	}
+	if err := c.heal(ctx); err != nil {
+		return nil, fmt.Errorf("open catalog in %s: %w", b.URL(), err)
+	}
+	return c, nil
 }
 
-// A SchemaVersion is one schema a table has or had.
-type SchemaVersion struct {
-	*row.Schema
-	Changes string // what made it, for people: "CREATE TABLE"
-	Created time.Time
-}
-
-// A Table is one table. It never changes once the catalog has handed it out.
-type Table struct {
-	Ref              row.TableRef
-	Type             TableType
-	Versions         []SchemaVersion // ascending, the last one is current
-	Location         string          // name of a storage location, or empty
-	Root             string          // url of the bucket, fixed at creation; empty is the default bucket
-	Path             storagelocations.Template
-	Flush            FlushPolicy
-	DeletedRetention time.Duration // how long deleted rows are kept; negative: for ever; zero in CreateTable means 7 days
-	Options          map[string]string
-	Created, Updated time.Time
-	Dropped          bool // its rows are not all gone yet
-}
-
-// Schema is the current schema.
-func (t *Table) Schema() *row.Schema { return t.Versions[len(t.Versions)-1].Schema }
-
-// SchemaAt is the schema of the given version, nil if t never had it.
-func (t *Table) SchemaAt(version uint32) *row.Schema {
-	for i := len(t.Versions) - 1; i >= 0; i-- {
-		if t.Versions[i].Version == version {
-			return t.Versions[i].Schema
+// heal makes the namespaces that must exist: default, and those of tables. One whose
+// document was lost, or dropped by a server that did not know the table yet, must not
+// hide its tables.
+func (c *Catalog) heal(ctx context.Context) error {
+	c.change.Lock()
+	defer c.change.Unlock()
+	needed := map[string]struct{}{DefaultName: {}}
+	for key := range c.state.Load().tables {
+		needed[key.namespace] = struct{}{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		if _, ok := c.state.Load().namespaces[name]; ok {
+			continue
+		}
+		now := time.Now().UTC()
+		err := c.overwrite(ctx, namespaceDoc(name), &document{Namespace: &namespaceJSON{Name: name, Created: now, Updated: now}})
+		if _, ok := c.state.Load().namespaces[name]; !ok { // by us or by another server
+			return fmt.Errorf("create namespace %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// A Location is a storage location that tables refer to by name.
-type Location struct {
-	Name             string
-	Type             string // filesystem or s3
-	Path             string // url template
-	CredentialsRef   string
-	Created, Updated time.Time
-}
-
-type Catalog struct{}
-
-func Open(ctx context.Context, b storagelocations.Bucket) (*Catalog, error) { return &Catalog{}, nil }
-
-func (c *Catalog) Settle(ctx context.Context) error { return nil }
-
-func (c *Catalog) Namespaces() []Namespace                                { return nil }
-func (c *Catalog) Namespace(name string) (Namespace, error)               { return Namespace{}, ErrNotFound }
-func (c *Catalog) CreateNamespace(ctx context.Context, n Namespace) error { return nil }
-func (c *Catalog) AlterNamespace(ctx context.Context, name string, options map[string]string) error {
+// Settle reads again what the bucket did not answer for, so that memory is equal to
+// the bucket. Every change begins with it; call it to be sure earlier.
+func (c *Catalog) Settle(ctx context.Context) error {
+	end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	end()
 	return nil
 }
-func (c *Catalog) DropNamespace(ctx context.Context, name string) error { return nil }
 
-func (c *Catalog) Tables() []*Table                                         { return nil }
-func (c *Catalog) Dropped() []*Table                                        { return nil }
-func (c *Catalog) Table(namespace, name string) (*Table, error)             { return nil, ErrNotFound }
-func (c *Catalog) TableByID(id uint64) (*Table, bool)                       { return nil, false }
-func (c *Catalog) CreateTable(ctx context.Context, t Table) (*Table, error) { return nil, ErrInvalid }
-func (c *Catalog) DropTable(ctx context.Context, namespace, name string) (*Table, error) {
-	return nil, ErrNotFound
+// Tables are all tables, by name, without dropped ones.
+func (c *Catalog) Tables() []*Table {
+	return slices.SortedFunc(maps.Values(c.state.Load().tables), compareTables)
 }
-func (c *Catalog) ForgetTable(ctx context.Context, t *Table) error { return nil }
 
-func (c *Catalog) Locations() []Location                                { return nil }
-func (c *Catalog) Location(name string) (Location, error)               { return Location{}, ErrNotFound }
-func (c *Catalog) CreateLocation(ctx context.Context, l Location) error { return nil }
-func (c *Catalog) DropLocation(ctx context.Context, name string) error  { return nil }
-func (c *Catalog) Usage(name string) int                                { return 0 }
+// Dropped are the tables that were dropped but not forgotten: their data may still be there.
+func (c *Catalog) Dropped() []*Table {
+	var dropped []*Table
+	for _, t := range c.state.Load().byID {
+		if t.Dropped {
+			dropped = append(dropped, t)
+		}
+	}
+	slices.SortFunc(dropped, compareTables)
+	return dropped
+}
+
+func compareTables(a, b *Table) int {
+	if c := strings.Compare(a.Ref.Namespace, b.Ref.Namespace); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Ref.Name, b.Ref.Name); c != 0 {
+		return c
+	}
+	return a.Created.Compare(b.Created)
+}
+
+// Table is the table of that name, or a [NotFoundError].
+func (c *Catalog) Table(namespace, name string) (*Table, error) {
+	s := c.state.Load()
+	if t, ok := s.tables[tableKey{namespace, name}]; ok {
+		return t, nil
+	}
+	// The other tables of the namespace, and those of this name in other namespaces.
+	var among []string
+	for key := range s.tables {
+		if key.namespace == namespace || key.name == name {
+			among = append(among, key.namespace+"."+key.name)
+		}
+	}
+	slices.Sort(among)
+	return nil, notFound("table", namespace+"."+name, among)
+}
+
+// TableByID is the table with that id, also if it is dropped.
+func (c *Catalog) TableByID(id uint64) (*Table, bool) {
+	t, ok := c.state.Load().byID[id]
+	return t, ok
+}
+
+// Namespaces are all namespaces, by name.
+func (c *Catalog) Namespaces() []Namespace {
+	s := c.state.Load()
+	all := make([]Namespace, 0, len(s.namespaces))
+	for _, name := range slices.Sorted(maps.Keys(s.namespaces)) {
+		all = append(all, s.namespaces[name].namespace())
+	}
+	return all
+}
+
+// Namespace is the namespace of that name, or a [NotFoundError].
+func (c *Catalog) Namespace(name string) (Namespace, error) {
+	s := c.state.Load()
+	if n, ok := s.namespaces[name]; ok {
+		return n.namespace(), nil
+	}
+	return Namespace{}, notFound("namespace", name, slices.Sorted(maps.Keys(s.namespaces)))
+}
+
+// Locations are all storage locations, by name.
+func (c *Catalog) Locations() []Location {
+	all := []Location{c.defaultLocation()}
+	for _, l := range c.state.Load().locations {
+		all = append(all, l.location())
+	}
+	slices.SortFunc(all, func(a, b Location) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Location is the storage location of that name, or a [NotFoundError].
+func (c *Catalog) Location(name string) (Location, error) {
+	if name == DefaultName {
+		return c.defaultLocation(), nil
+	}
+	s := c.state.Load()
+	if l, ok := s.locations[name]; ok {
+		return l.location(), nil
+	}
+	return Location{}, notFound("storage location", name, append(slices.Sorted(maps.Keys(s.locations)), DefaultName))
+}
+
+// Usage is the number of tables that use the storage location of that name.
+func (c *Catalog) Usage(name string) int {
+	n := 0
+	for _, t := range c.state.Load().tables {
+		if t.Location == name || name == DefaultName && t.Location == "" && t.Root == "" {
+			n++
+		}
+	}
+	return n
+}
