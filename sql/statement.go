@@ -178,7 +178,14 @@ type (
 		Query         *Fragment
 		DefaultValues bool
 		OnConflict    *Fragment // the text behind ON CONFLICT: "(id) DO NOTHING"
+		Conflict      *Conflict // the same, taken apart
 		Returning     *Fragment
+	}
+	// Conflict is [(columns)] DO NOTHING, or DO UPDATE SET … [WHERE …] if Sets is not empty.
+	Conflict struct {
+		Columns []ColumnRef // nil if it names none
+		Sets    []Set
+		Where   *Fragment
 	}
 	// Update is UPDATE t SET ….
 	Update struct {

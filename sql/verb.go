@@ -1,0 +1,232 @@
+package sql
+
+import "strings"
+
+// verbs are the words a statement may begin with, for hints.
+var verbs = []string{
+	"SELECT", "WITH", "FROM", "VALUES", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "SHOW", "USE",
+	"DESCRIBE", "EXPLAIN", "FLUSH", "COMPACT", "KILL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "BACKUP", "RESTORE", "EXPORT",
+}
+
+// forbidden are the verbs that reach files, settings, extensions, the network or
+// SQL made at run time. They stay refused.
+var forbidden = map[string]bool{
+	"COPY": true, "ATTACH": true, "DETACH": true, "INSTALL": true, "LOAD": true, "PRAGMA": true, "SET": true,
+	"RESET": true, "CALL": true, "CHECKPOINT": true, "FORCE": true, "IMPORT": true, "PREPARE": true, "DEALLOCATE": true,
+	"EXPORT": true, "EXECUTE": true, "VACUUM": true, "ANALYZE": true, "ANALYSE": true, "COMMENT": true, "DO": true,
+	"LISTEN": true, "NOTIFY": true, "GRANT": true, "REVOKE": true, "LOCK": true, "CLUSTER": true, "REINDEX": true,
+}
+
+// unsupported are verbs that are understood and arrive later.
+var unsupported = map[string]bool{
+	"BEGIN": true, "START": true, "COMMIT": true, "END": true, "ROLLBACK": true, "ABORT": true, "BACKUP": true,
+	"RESTORE": true, "TRUNCATE": true, "MERGE": true, "SUMMARIZE": true,
+}
+
+// statement parses one statement, beginning at its first token.
+func (p *parser) statement() (Statement, error) {
+	if p.startsQuery() {
+		return p.query()
+	}
+	verb := p.tok
+	switch {
+	case p.accept("INSERT"):
+		return p.insert()
+	case p.accept("UPDATE"):
+		return p.update(verb)
+	case p.accept("DELETE"):
+		return p.delete()
+	case p.accept("CREATE"):
+		return p.create(verb)
+	case p.accept("ALTER"):
+		return p.alter()
+	case p.accept("DROP"):
+		return p.drop()
+	case p.accept("SHOW"):
+		return p.show()
+	case p.accept("USE"):
+		name, pos, err := p.name("a namespace")
+		return &Use{Namespace: name, Pos: pos}, err
+	case p.accept("DESCRIBE"), p.accept("DESC"):
+		return p.describe()
+	case p.accept("EXPLAIN"):
+		return p.explain()
+	case p.accept("FLUSH"):
+		return p.flush()
+	case p.accept("COMPACT"):
+		return p.compact()
+	case p.accept("KILL"):
+		return p.kill()
+	}
+	return p.otherVerb(verb)
+}
+
+func (p *parser) otherVerb(verb token) (Statement, error) {
+	if verb.kind != tokWord {
+		return nil, p.unexpected("a statement")
+	}
+	word := strings.ToUpper(p.raw())
+	switch word {
+	case "EXECUTE":
+		if p.advance(); p.is("AS") {
+			return p.later("EXECUTE AS USER")
+		}
+	case "EXPORT":
+		if p.advance(); p.sym('(') {
+			return p.later("EXPORT")
+		}
+	case "REPLACE":
+		return nil, p.unexpected("INSERT")
+	}
+	switch {
+	case forbidden[word]:
+		return nil, p.forbid(verb, word)
+	case unsupported[word]:
+		return p.later(word)
+	}
+	return nil, p.unknownVerb()
+}
+
+func (p *parser) unknownVerb() error {
+	hint := ""
+	if near, ok := Nearest(p.raw(), verbs); ok {
+		hint = "did you mean " + near + "?"
+	}
+	return p.syntax("found "+p.found()+", expected a statement", hint)
+}
+
+func (p *parser) forbid(verb token, what string) error {
+	return p.errorAt(verb.start, CodeForbidden,
+		what+" is not allowed: statements that reach files, settings, extensions or the network are refused", "")
+}
+
+// later takes the rest of a statement that is understood and cannot be run yet.
+func (p *parser) later(what string) (Statement, error) {
+	if p.tok.kind != tokEnd && !p.sym(';') {
+		if _, err := p.fragment("", nothing); err != nil {
+			return nil, err
+		}
+	}
+	return &Unsupported{What: what}, nil
+}
+
+// startsQuery says whether a query begins at the current token.
+func (p *parser) startsQuery() bool {
+	return p.sym('(') || p.tok.kind == tokWord && p.isAny("SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT")
+}
+
+// query takes a query as it is.
+func (p *parser) query() (Statement, error) {
+	if p.is("WITH") {
+		if verb := p.verbBehindWith(); verb != "" {
+			return p.later("WITH … " + verb)
+		}
+	}
+	text, err := p.fragment("a query", nothing)
+	return &Select{Text: text}, err
+}
+
+// verbBehindWith finds what WITH a AS (…), b AS (…) is for: the word behind the last
+// closing parenthesis. It is "" if that is a query.
+func (p *parser) verbBehindWith() string {
+	look := *p
+	for depth := 0; ; {
+		look.advance()
+		switch {
+		case look.tok.kind == tokEnd || look.tok.kind == tokBad || look.sym(';'):
+			return ""
+		case look.tok.kind == tokSymbol && closing(look.tok.sym) != 0:
+			depth++
+		case look.tok.kind == tokSymbol && isClosing(look.tok.sym):
+			depth--
+		case depth == 0 && look.isAny("SELECT", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT"):
+			return ""
+		case depth == 0 && look.last.kind == tokSymbol && look.last.sym == ')' && look.isAny("INSERT", "UPDATE", "DELETE", "MERGE"):
+			return strings.ToUpper(look.raw())
+		}
+	}
+}
+
+func (p *parser) explain() (Statement, error) {
+	if p.isAny("ANALYZE", "ANALYSE") {
+		return p.later("EXPLAIN ANALYZE")
+	}
+	if p.isAny("INSERT", "UPDATE", "DELETE", "CREATE") {
+		return p.later("EXPLAIN " + strings.ToUpper(p.raw()))
+	}
+	if !p.startsQuery() {
+		return nil, p.unexpected("SELECT")
+	}
+	if p.is("WITH") {
+		if verb := p.verbBehindWith(); verb != "" {
+			return p.later("EXPLAIN WITH … " + verb)
+		}
+	}
+	text, err := p.fragment("a query", nothing)
+	return &Explain{Select: text}, err
+}
+
+// create parses what follows CREATE.
+func (p *parser) create(verb token) (Statement, error) {
+	if p.is("OR") {
+		return nil, p.unexpected("NAMESPACE", "TABLE")
+	}
+	switch {
+	case p.accept("NAMESPACE"):
+		return p.createNamespace()
+	case p.is("TABLE"):
+		return p.createTable("")
+	case p.is("SHARED"), p.is("STREAM"), p.is("USER") && p.tokenIs(p.ahead(), "TABLE"):
+		kind := fold(p.raw())
+		p.advance()
+		return p.createTable(kind)
+	case p.is("USER"):
+		return p.later("CREATE USER")
+	case p.is("STORAGE"):
+		return p.later("CREATE STORAGE LOCATION")
+	case p.isAny("VIEW", "INDEX", "UNIQUE", "SEQUENCE"):
+		return p.later("CREATE " + strings.ToUpper(p.raw()))
+	case p.isAny("MACRO", "FUNCTION", "TYPE", "SECRET", "PERSISTENT", "TEMP", "TEMPORARY", "TRIGGER"):
+		return nil, p.forbid(verb, "CREATE "+strings.ToUpper(p.raw()))
+	case p.isAny("SCHEMA", "DATABASE"):
+		return nil, p.syntax("found "+p.raw()+", expected NAMESPACE", "write CREATE NAMESPACE")
+	}
+	return nil, p.unexpected("NAMESPACE", "USER", "SHARED", "STREAM", "TABLE", "STORAGE")
+}
+
+func (p *parser) alter() (Statement, error) {
+	switch {
+	case p.accept("NAMESPACE"):
+		return p.alterNamespace()
+	case p.is("TABLE"), p.isAny("USER", "SHARED", "STREAM") && p.tokenIs(p.ahead(), "TABLE"):
+		return p.later("ALTER TABLE")
+	case p.is("USER"):
+		return p.later("ALTER USER")
+	case p.is("STORAGE"):
+		return p.later("ALTER STORAGE LOCATION")
+	}
+	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "STORAGE")
+}
+
+func (p *parser) drop() (Statement, error) {
+	switch {
+	case p.accept("NAMESPACE"):
+		return p.dropNamespace()
+	case p.accept("TABLE"):
+		return p.dropTable("")
+	case p.isAny("USER", "SHARED", "STREAM") && p.tokenIs(p.ahead(), "TABLE"):
+		kind := fold(p.raw())
+		p.advance()
+		p.advance()
+		return p.dropTable(kind)
+	case p.is("USER"):
+		return p.later("DROP USER")
+	case p.is("STORAGE"):
+		return p.later("DROP STORAGE LOCATION")
+	case p.isAny("VIEW", "INDEX", "SEQUENCE"):
+		return p.later("DROP " + strings.ToUpper(p.raw()))
+	case p.isAny("SCHEMA", "DATABASE"):
+		return nil, p.syntax("found "+p.raw()+", expected NAMESPACE", "write DROP NAMESPACE")
+	}
+	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "SHARED", "STREAM", "STORAGE")
+}
