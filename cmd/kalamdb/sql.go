@@ -39,7 +39,7 @@ func newSQL() *cobra.Command {
 			switch {
 			case c.Flags().Changed("command"):
 			case file == "" && isFile && readline.IsTerminal(int(stdin.Fd())):
-				return repl(c.Context(), session, c.OutOrStdout(), c.ErrOrStderr())
+				return terminal(c.Context(), session, c.OutOrStdout(), c.ErrOrStderr())
 			case file == "" || file == "-":
 				all, err := io.ReadAll(c.InOrStdin())
 				if err != nil {
