@@ -51,7 +51,7 @@ func (q *queue) put(r *request) error {
 	return nil
 }
 
-// take returns everything that waits and leaves spare in its place.
+// take returns everything that waits and leaves spare, which is empty, in its place.
 func (q *queue) take(spare []*request) []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,16 +100,16 @@ func (b *Buffer) sequence(stop <-chan struct{}) {
 			b.queue.close()
 		}
 		for {
-			reqs := b.queue.take(spare[:0])
-			if len(reqs) == 0 {
-				break
-			}
+			reqs := b.queue.take(spare)
 			for _, r := range reqs {
 				b.handle(r)
 			}
 			b.apply()
 			clear(reqs)
-			spare = reqs
+			spare = reqs[:0]
+			if len(reqs) == 0 {
+				break
+			}
 		}
 		if stopping {
 			return
