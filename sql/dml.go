@@ -207,7 +207,9 @@ func (p *parser) onConflict(s *Insert) error {
 }
 
 // returning parses RETURNING … at the end of a statement.
-func (p *parser) returning() (*Fragment, error) { return p.optional("RETURNING", "a column", nothing) }
+func (p *parser) returning() (*Fragment, error) {
+	return p.optional("RETURNING", "a column", endOfReturning)
+}
 
 // update parses what follows UPDATE.
 func (p *parser) update(verb token) (Statement, error) {
@@ -339,6 +341,9 @@ func (p *parser) setOne(list []Set, table, alias string) ([]Set, error) {
 	}
 	if err = p.expectSym('='); err != nil {
 		return nil, err
+	}
+	if p.sym('=') {
+		return nil, p.unexpected("a value")
 	}
 	value, err := p.expr()
 	return append(list, Set{Column: column, Pos: pos, Value: value}), err

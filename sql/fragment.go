@@ -94,18 +94,25 @@ func (p *parser) clauseAt(words ...string) bool {
 	return false
 }
 
-// endOfExpr is where an expression outside brackets ends: at a comma or at a word
-// no expression has in it.
+// clauses are the reserved words that no expression has outside brackets.
+var clauses = []string{
+	"FROM", "WHERE", "RETURNING", "SELECT", "UNION", "INTERSECT", "EXCEPT", "ORDER", "LIMIT", "OFFSET", "FETCH", "GROUP",
+	"HAVING", "WINDOW", "QUALIFY", "INTO",
+}
+
+// endOfExpr is where an expression outside brackets ends: at a comma or at a clause.
 func endOfExpr(p *parser) bool {
 	if p.tok.kind == tokSymbol {
 		return p.tok.sym == ','
 	}
-	return p.tok.kind == tokWord && p.clauseAt("FROM", "WHERE", "RETURNING", "SELECT", "UNION", "INTERSECT", "EXCEPT",
-		"ORDER", "LIMIT", "OFFSET", "FETCH", "GROUP", "HAVING", "WINDOW", "QUALIFY", "INTO", "USING", "ON")
+	return p.clauseAt(clauses...) || p.clauseAt("USING", "ON")
 }
 
 // endOfFrom is where the tables of UPDATE … FROM and DELETE … USING end.
-func endOfFrom(p *parser) bool { return p.clauseAt("WHERE", "RETURNING") }
+func endOfFrom(p *parser) bool { return p.clauseAt(clauses...) }
+
+// endOfReturning is where the columns of RETURNING have to end; an alias may be any word.
+func endOfReturning(p *parser) bool { return p.clauseAt(clauses...) && !p.tokenIs(p.last, "AS") }
 
 // endOfQuery is where the query of INSERT … SELECT ends. ON also joins tables, and
 // a column may be called conflict.

@@ -294,7 +294,11 @@ func (l *lexer) quoted(start int, quote byte, kind tokenKind) token {
 }
 
 func (l *lexer) unclosed(start int, quote string) token {
-	return l.fail(start, "quote without its end, expected "+quote, "")
+	hint := ""
+	if quote == "'" {
+		hint = "a ' inside a text is written twice: 'it''s'"
+	}
+	return l.fail(start, "quote without its end, expected "+quote, hint)
 }
 
 // escapeString reads E'…', in which a backslash takes the next byte with it. A

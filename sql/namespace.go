@@ -53,7 +53,7 @@ func (p *parser) dropNamespace() (Statement, error) {
 }
 
 func (p *parser) ifNotExists() (bool, error) {
-	if !p.is("IF") || p.tokenIs(p.ahead(), "EXISTS") {
+	if !p.is("IF") || p.ahead().kind != tokWord { // a name like any other
 		return false, nil
 	}
 	return true, p.expect("IF", "NOT", "EXISTS")

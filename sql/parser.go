@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -235,7 +236,8 @@ func (p *parser) unexpected(expected ...string) error {
 		var keywords []string
 		for _, e := range expected {
 			if e == strings.ToUpper(e) && classes[e[0]]&isWordStart != 0 {
-				keywords = append(keywords, e)
+				first, _, _ := strings.Cut(e, " ")
+				keywords = append(keywords, first)
 			}
 		}
 		if near, ok := Nearest(p.raw(), keywords); ok {
@@ -251,13 +253,22 @@ func (p *parser) found() string {
 		return "the end of the text"
 	case p.sym(';'):
 		return "the end of the statement"
+	case p.tok.kind == tokSymbol:
+		return `"` + p.raw() + `"`
 	}
 	return clip(p.raw())
 }
 
+// orList joins words; punctuation is quoted.
 func orList(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
+	words = slices.Clone(words)
+	for i, w := range words {
+		if len(w) == 1 {
+			words[i] = `"` + w + `"`
+		}
+	}
+	if len(words) == 1 {
+		return words[0]
 	}
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
