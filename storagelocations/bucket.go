@@ -47,7 +47,7 @@ type Bucket interface {
 type Info struct {
 	Name     string
 	Size     int64     // bytes
-	ETag     string    // changes with every put of the name; opaque
+	ETag     string    // differs if the content does; opaque
 	Modified time.Time // by the clock of the store; in the answer to Put about now
 }
 
@@ -93,6 +93,12 @@ func checkName(name string) error {
 		}
 	}
 	return nil
+}
+
+// listable says whether any name can start with prefix.
+func listable(prefix string) bool {
+	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
+	return folder == "" || checkName(strings.TrimSuffix(folder, "/")) == nil
 }
 
 func checkPut(name string, cond Cond) error {

@@ -220,11 +220,9 @@ func (d *dir) give(temp, name string, cond Cond) error {
 
 func (d *dir) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
-		if folder != "" && checkName(strings.TrimSuffix(folder, "/")) != nil {
-			return // no object can have such a name
+		if listable(prefix) {
+			d.walk(ctx, prefix[:strings.LastIndexByte(prefix, '/')+1], prefix, yield)
 		}
-		d.walk(ctx, folder, prefix, yield)
 	}
 }
 

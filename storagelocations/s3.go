@@ -276,6 +276,9 @@ func (b *s3Bucket) readBack(ctx context.Context, name, nonce string) (info Info,
 
 func (b *s3Bucket) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
+		if !listable(prefix) {
+			return
+		}
 		pages := s3.NewListObjectsV2Paginator(b.api, &s3.ListObjectsV2Input{Bucket: &b.bucket, Prefix: b.key(prefix)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)

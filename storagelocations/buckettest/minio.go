@@ -1,0 +1,177 @@
+package buckettest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kalamdb/storagelocations"
+)
+
+const (
+	minioReadyTimeout = 30 * time.Second
+	minioBucket       = "kalamdb"
+	minioKey          = "kalamdb-test"
+	minioSecret       = "kalamdb-test-secret"
+)
+
+// StartMinIO returns an empty place in an S3 store that lives as long as the test.
+//
+// With KALAMDB_TEST_S3_ENDPOINT set that store is used: its bucket
+// KALAMDB_TEST_S3_BUCKET (kalamdb if unset), with the credentials of the AWS
+// environment. Otherwise a MinIO of the test's own is started on a free loopback
+// port with its data in a temporary folder. It is built from the module minio-dev,
+// once per machine, or KALAMDB_MINIO_BIN names the program.
+func StartMinIO(t testing.TB) storagelocations.S3Options {
+	t.Helper()
+	if endpoint := os.Getenv("KALAMDB_TEST_S3_ENDPOINT"); endpoint != "" {
+		bucket := os.Getenv("KALAMDB_TEST_S3_BUCKET")
+		if bucket == "" {
+			bucket = minioBucket
+		}
+		return storagelocations.S3Options{Endpoint: endpoint, Bucket: bucket, Prefix: "test/" + rand.Text()}
+	}
+	program := minioProgram(t)
+	const tries = 3 // somebody may take the port between finding and using it
+	for try := 1; ; try++ {
+		o, err := startMinIO(t, program)
+		if err == nil {
+			return o
+		}
+		if try == tries {
+			t.Fatalf("start MinIO: %v", err)
+		}
+	}
+}
+
+// minioProgram is the path of the MinIO program, built if need be.
+func minioProgram(t testing.TB) string {
+	t.Helper()
+	if program := os.Getenv("KALAMDB_MINIO_BIN"); program != "" {
+		return program
+	}
+	program, err := buildMinIO()
+	if err != nil {
+		t.Fatalf("build MinIO: %v", err)
+	}
+	return program
+}
+
+var buildMinIO = sync.OnceValues(func() (string, error) {
+	folder, err := os.Getwd() // of the package under test
+	if err != nil {
+		return "", err
+	}
+	for {
+		module := filepath.Join(folder, "minio-dev")
+		if _, err := os.Stat(filepath.Join(module, "go.mod")); err == nil {
+			var out, problems bytes.Buffer
+			build := exec.Command("go", "run", ".", "--print-program")
+			build.Dir, build.Stdout, build.Stderr = module, &out, &problems
+			if err := build.Run(); err != nil {
+				return "", fmt.Errorf("%w\n%s", err, &problems)
+			}
+			return strings.TrimSpace(out.String()), nil
+		}
+		if folder == filepath.Dir(folder) {
+			return "", errors.New("there is no folder minio-dev above the test")
+		}
+		folder = filepath.Dir(folder)
+	}
+})
+
+// startMinIO starts program and waits until it answers.
+func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return storagelocations.S3Options{}, err
+	}
+	address := listener.Addr().String()
+	listener.Close()
+
+	home := t.TempDir()
+	data := filepath.Join(home, "data")
+	if err := os.MkdirAll(filepath.Join(data, minioBucket), 0o700); err != nil { // a folder at the top is a bucket
+		return storagelocations.S3Options{}, err
+	}
+	output, err := os.Create(filepath.Join(home, "output"))
+	if err != nil {
+		return storagelocations.S3Options{}, err
+	}
+	defer output.Close()
+	cmd := exec.Command(program, "server", "--quiet", "--address", address, data)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Env = append(os.Environ(), "HOME="+home, "MINIO_ROOT_USER="+minioKey, "MINIO_ROOT_PASSWORD="+minioSecret,
+		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=on")
+	if err := cmd.Start(); err != nil {
+		return storagelocations.S3Options{}, err
+	}
+	ended := make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() { ended <- cmd.Wait() })
+	stop := func() {
+		_ = cmd.Process.Kill() // its data goes too; an error means that it has ended
+		wg.Wait()
+	}
+	if err := waitForMinIO(t.Context(), "http://"+address, ended); err != nil {
+		stop()
+		said, _ := os.ReadFile(output.Name())
+		return storagelocations.S3Options{}, fmt.Errorf("%w\n%s", err, said)
+	}
+	t.Cleanup(stop)
+	return storagelocations.S3Options{
+		Bucket: minioBucket, Endpoint: "http://" + address, Region: "us-east-1",
+		AccessKey: minioKey, SecretKey: minioSecret, PathStyle: true,
+	}, nil
+}
+
+func waitForMinIO(ctx context.Context, endpoint string, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, minioReadyTimeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		err := ready(ctx, client, endpoint+"/minio/health/cluster")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ended:
+			return errors.New("it has ended")
+		case <-ctx.Done():
+			return fmt.Errorf("not ready after %v: %w", minioReadyTimeout, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func ready(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	reply, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if _, err := io.Copy(io.Discard, reply.Body); err != nil {
+		return err
+	}
+	if reply.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, reply.Status)
+	}
+	return nil
+}
