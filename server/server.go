@@ -61,14 +61,14 @@ type Options struct {
 	// every origin. Pages of the server itself always may.
 	CORSOrigins []string
 
-	BodyBytesMax         int64         // one request body, also after gzip: 2 MiB
-	SocketsMax           int           // open WebSockets: 10,000
-	FrameBytesMax        int64         // one frame of a client: 2 MiB
-	SubscriptionsMax     int           // per WebSocket: 100
-	OutboxBytesMax       int64         // frames waiting for one WebSocket: 1 MiB
-	WriteTimeout         time.Duration // a client that takes no byte for so long is dropped: 20 s
-	PingInterval         time.Duration // of WebSockets; two and a half without an answer drop it: 30 s
-	ShutdownTimeout      time.Duration // for requests in flight: 10 s
+	BodyBytesMax     int64         // one request body, also after gzip: 2 MiB
+	SocketsMax       int           // open WebSockets: 10,000
+	FrameBytesMax    int64         // one frame of a client: 2 MiB
+	SubscriptionsMax int           // per WebSocket: 100
+	OutboxBytesMax   int64         // frames waiting for one WebSocket: 1 MiB
+	WriteTimeout     time.Duration // a client that takes no byte for so long is dropped: 20 s
+	PingInterval     time.Duration // of WebSockets; two and a half without an answer drop it: 30 s
+	ShutdownTimeout  time.Duration // for requests in flight: 10 s
 
 	Collectors []prometheus.Collector // more series for /metrics
 	Logger     *slog.Logger           // nil discards
