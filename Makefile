@@ -13,7 +13,6 @@ DATA ?= ./data
 LISTEN ?= 127.0.0.1:8080
 RELEASE ?= $(shell git describe --always --dirty --tags 2>/dev/null)
 BIN := bin/kalamdb
-# Two links of a test binary with DuckDB at once need 2 GB of memory.
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
@@ -52,8 +51,8 @@ fmt: setup ## gofmt every file
 golden: setup ## rewrite the golden transcripts in testdata
 	@scripts/golden.sh
 
-bench: setup ## print speed as ratios to raw Pebble and raw DuckDB
-	@go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench
+bench: build ## print speed as ratios to raw Pebble and raw DuckDB
+	@go run ./bench -bin $(BIN)
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -1,11 +1,13 @@
 package acceptance
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,15 +38,18 @@ func TestFolderElsewhere(t *testing.T) {
 
 func TestMinIO(t *testing.T) {
 	o := buckettest.StartMinIO(t)
-	script(t, place{
-		args: []string{"--storage", "s3://" + o.Bucket + "/" + fmt.Sprintf("acceptance-%d", time.Now().UnixNano())},
-		env: []string{
-			"AWS_ENDPOINT_URL_S3=" + o.Endpoint, "AWS_REGION=" + o.Region,
-			"AWS_ACCESS_KEY_ID=" + o.AccessKey, "AWS_SECRET_ACCESS_KEY=" + o.SecretKey,
-			"KALAMDB_STORAGE_S3_PATH_STYLE=true",
-		},
-		lose: true,
-	})
+	env := []string{"KALAMDB_STORAGE_S3_ENDPOINT=" + o.Endpoint, "KALAMDB_STORAGE_S3_PATH_STYLE=true"}
+	if o.AccessKey == "" { // a store of the tester's, with his own environment
+		for _, pair := range os.Environ() {
+			if strings.HasPrefix(pair, "AWS_") {
+				env = append(env, pair)
+			}
+		}
+	} else {
+		env = append(env, "AWS_REGION="+cmp.Or(o.Region, "us-east-1"), "AWS_ACCESS_KEY_ID="+o.AccessKey, "AWS_SECRET_ACCESS_KEY="+o.SecretKey)
+	}
+	prefix := path.Join(o.Prefix, fmt.Sprintf("acceptance-%d", time.Now().UnixNano()))
+	script(t, place{args: []string{"--storage", "s3://" + o.Bucket + "/" + prefix}, env: env, lose: true})
 }
 
 // script is the founding acceptance script: write, read, live, flush, kill, again.
