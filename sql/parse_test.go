@@ -13,10 +13,10 @@ import (
 	"kalamdb/row"
 )
 
-// TestParse reads testdata: each case is a text and what Parse makes of it.
+// TestParse reads testdata/transcripts: each case is a text and what Parse makes of it.
 // go test ./sql -rewrite writes the answers.
 func TestParse(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "parse":
