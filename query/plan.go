@@ -1,21 +1,194 @@
 package query
 
-// A TableRef is a base table as the statement names it.
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A TableRef is a base table as the statement names it, in lower case.
 type TableRef struct {
 	Namespace string // "" = unqualified
 	Name      string
 	Pos       int // byte offset of its first mention
 }
 
-// A Plan is a statement that passed the gate.
+// A Plan is a statement that passed the gate. It does not change and is shared by
+// all who run the same text.
 type Plan struct {
-	text   string
-	tables []TableRef
-	params int
+	text    string
+	end     int // behind its last word, before a final semicolon
+	tables  []TableRef
+	refs    []*baseRef // ascending by start
+	cuts    []cut
+	stars   []starRef
+	params  int
+	limited bool // the statement has its own LIMIT
 }
 
-// Tables are the distinct base tables.
+// Tables are the distinct base tables; names defined by WITH are not among them.
 func (p *Plan) Tables() []TableRef { return p.tables }
 
 // Params is the highest $n used.
 func (p *Plan) Params() int { return p.params }
+
+// textBytesMax bounds the text of one statement.
+const textBytesMax = 1 << 20
+
+// Plan parses text, checks it against the allow-lists and finds its base tables.
+// The error is an *Error.
+func (e *Engine) Plan(text string) (*Plan, error) {
+	if p, ok := e.plans.get(text); ok {
+		return p, nil
+	}
+	p, _, err := e.plan(text)
+	if err != nil {
+		return nil, err
+	}
+	e.plans.put(text, p)
+	return p, nil
+}
+
+// plan also returns the tree of the statement's query.
+func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
+	if len(text) > textBytesMax {
+		return nil, nil, &Error{Code: "TOO_LARGE", Message: "the statement is longer than " + strconv.Itoa(textBytesMax) + " bytes", Pos: -1}
+	}
+	if i := strings.IndexByte(text, 0); i >= 0 {
+		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement holds a zero byte", Pos: i}
+	}
+	tree, err = e.parse(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			refused, ok := r.(refusal)
+			if !ok {
+				panic(r)
+			}
+			p, tree, err = nil, nil, refused
+		}
+	}()
+	g := &gate{text: text, tokens: lex(text), p: &Plan{text: text}}
+	for _, t := range g.tokens {
+		if t.kind == tokenParam && text[t.start] == '?' {
+			g.refuse("SYNTAX_ERROR", t.start, "parameters are written $1, $2, …")
+		}
+		if t.kind != tokenOther || text[t.start] != ';' {
+			g.p.end = t.end
+		}
+	}
+	g.query(tree)
+	p = g.p
+	for _, r := range p.refs {
+		r.seq, r.deleted = r.seq || g.seqAll, r.deleted || g.deletedAll
+	}
+	for _, m := range tree.list("modifiers") {
+		if strings.HasPrefix(m.str("type"), "LIMIT") {
+			p.limited = true
+		}
+	}
+	slices.SortFunc(p.refs, func(a, b *baseRef) int { return cmp.Compare(a.start, b.start) })
+	slices.SortFunc(p.cuts, func(a, b cut) int { return cmp.Compare(a.start, b.start) })
+	p.cuts = slices.Compact(p.cuts)
+	slices.SortFunc(p.stars, func(a, b starRef) int { return cmp.Compare(a.end, b.end) })
+	p.stars = slices.CompactFunc(p.stars, func(a, b starRef) bool { return a.end == b.end })
+	return p, tree, nil
+}
+
+// parse gives the tree of the one SELECT in text.
+func (e *Engine) parse(text string) (node, error) {
+	in := e.acquire()
+	defer e.release(in)
+	c := <-in.parsers
+	defer func() { in.parsers <- c }()
+	raw, err := c.parse(text)
+	if err != nil {
+		return nil, e.translate(err, in, nil)
+	}
+	var answer node
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&answer); err != nil {
+		return nil, &Error{Code: "INTERNAL", Message: "the statement could not be parsed", Pos: -1, Cause: err}
+	}
+	if answer.flag("error") {
+		return nil, parseError(answer)
+	}
+	statements := answer.list("statements")
+	switch len(statements) {
+	case 1:
+	case 0:
+		return nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement is empty", Pos: 0}
+	default:
+		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "expected one statement, found " + strconv.Itoa(len(statements)), Pos: -1}
+	}
+	for k := range statements[0] {
+		if k != "node" && k != "named_param_map" {
+			return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "this statement is not allowed", Pos: -1}
+		}
+	}
+	return statements[0].child("node"), nil
+}
+
+func parseError(answer node) error {
+	pos, err := strconv.Atoi(answer.str("position"))
+	if err != nil {
+		pos = -1
+	}
+	e := &Error{Code: "SYNTAX_ERROR", Message: answer.str("error_message"), Pos: pos}
+	if strings.HasPrefix(e.Message, "Only SELECT") {
+		e.Code, e.Message = "FORBIDDEN_STATEMENT", "only SELECT is allowed here (a PIVOT needs its values: ON column IN (…))"
+	}
+	if strings.Contains(e.Message, "named and positional parameters") {
+		e.Message = "parameters are written $1, $2, …"
+	}
+	return e
+}
+
+// A planCache keeps the plans of the texts used last: a full generation is kept
+// until the next one is full.
+type planCache struct {
+	mu         sync.Mutex // guards the fields below; nothing blocks under it
+	young, old map[string]*Plan
+	bytes      int
+	entriesMax int
+	bytesMax   int
+}
+
+const (
+	cachedPlansMax     = 2048    // in each of two generations
+	cachedPlanBytesMax = 8 << 20 // of text, in each
+)
+
+func (c *planCache) get(text string) (*Plan, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.young[text]; ok {
+		return p, true
+	}
+	p, ok := c.old[text]
+	if ok {
+		c.add(text, p)
+	}
+	return p, ok
+}
+
+func (c *planCache) put(text string, p *Plan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(text, p)
+}
+
+func (c *planCache) add(text string, p *Plan) {
+	if c.young == nil || len(c.young) >= c.entriesMax || c.bytes+len(text) > c.bytesMax {
+		c.old, c.young, c.bytes = c.young, map[string]*Plan{}, 0
+	}
+	c.young[text] = p
+	c.bytes += len(text)
+}

@@ -1,0 +1,433 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"kalamdb/row"
+)
+
+// A merge answers "the current rows of this relation" with the cheapest SQL that is
+// right, chosen per file:
+//
+//   - a file that no buffered key and no other file reaches is read as it is;
+//   - a file with buffered keys in its key range loses those keys by an anti-join;
+//   - files whose key ranges overlap each other lose the rows that a newer file of
+//     the same group has again.
+//
+// A statement that names one whole key looks into the buffer first; a key found
+// there needs no file. Files outside the key range a statement asks for are left out.
+type merge struct {
+	ctx     context.Context
+	rel     *Relation
+	ref     *baseRef
+	out     *strings.Builder
+	sources *[]source
+	release *[]func()
+
+	from, to []byte // the keys the statement can see: [from, to)
+	keys     []string
+}
+
+// keysCollectMax is how many buffered keys in the range of the files are collected
+// at once; with more, each file is probed by itself and the anti-join scans.
+const keysCollectMax = 8192
+
+// write appends the subquery, without the parentheses around it.
+func (m *merge) write(params []row.Value) error {
+	r := m.rel
+	if !r.System {
+		m.rows(r.Hot, false)
+		return nil
+	}
+	for _, i := range r.Schema.KeyIndexes() {
+		m.keys = append(m.keys, quoteName(r.Schema.Columns[i].Name))
+	}
+	var exact bool
+	m.from, m.to, exact = keyRange(r.Schema, m.ref.where, params)
+	files := m.relevant()
+	hot := r.Hot
+	if hot != nil && hot.Len() == 0 {
+		hot = nil
+	}
+	if exact && hot != nil {
+		found, ok, err := hot.Get(m.from)
+		if err != nil {
+			return err
+		}
+		if ok {
+			m.rows(one{key: m.from, row: found.Clone()}, true)
+			return nil
+		}
+		hot = nil
+	}
+	groups, err := m.group(files, hot)
+	if err != nil {
+		return err
+	}
+	if err := m.local(groups); err != nil {
+		return err
+	}
+	n := 0
+	part := func() {
+		if n++; n > 1 {
+			m.out.WriteString(" UNION ALL ")
+		}
+	}
+	m.plainGroups(groups, part)
+	for _, g := range groups {
+		if g.hasJoin() {
+			part()
+			m.joined(g)
+		}
+	}
+	if hot != nil || n == 0 {
+		part()
+		m.rows(hot, true)
+	}
+	return nil
+}
+
+// relevant are the files that can hold a key of the range.
+func (m *merge) relevant() []*mergeFile {
+	var files []*mergeFile
+	for i := range m.rel.Files {
+		f := &m.rel.Files[i]
+		if m.from != nil && bytes.Compare(f.MaxKey, m.from) < 0 || m.to != nil && bytes.Compare(f.MinKey, m.to) >= 0 {
+			continue
+		}
+		if f.Rows == f.Deleted && len(m.rel.Files) == 1 && !m.ref.deleted {
+			continue
+		}
+		files = append(files, &mergeFile{File: f})
+	}
+	slices.SortFunc(files, func(a, b *mergeFile) int { return bytes.Compare(a.MinKey, b.MinKey) })
+	return files
+}
+
+// A mergeFile is a file that takes part.
+type mergeFile struct {
+	*File
+	path    string
+	touched bool // a buffered key lies in its range
+}
+
+// A fileGroup is files whose key ranges hang together; most groups are one file.
+type fileGroup struct {
+	files  []*mergeFile
+	source int // of the buffered keys to take away; -1: none
+}
+
+func (g *fileGroup) hasJoin() bool { return len(g.files) > 1 || g.source >= 0 }
+
+// group splits files, ascending by MinKey, where no range reaches over the gap.
+func (m *merge) group(files []*mergeFile, hot Hot) ([]*fileGroup, error) {
+	keys, complete, err := m.touch(files, hot)
+	if err != nil {
+		return nil, err
+	}
+	var groups []*fileGroup
+	var end []byte
+	for _, f := range files {
+		if len(groups) == 0 || bytes.Compare(f.MinKey, end) > 0 {
+			groups = append(groups, &fileGroup{source: -1})
+			end = nil
+		}
+		g := groups[len(groups)-1]
+		g.files = append(g.files, f)
+		if bytes.Compare(f.MaxKey, end) > 0 {
+			end = f.MaxKey
+		}
+	}
+	for _, g := range groups {
+		if !slices.ContainsFunc(g.files, func(f *mergeFile) bool { return f.touched }) {
+			continue
+		}
+		from, to := g.files[0].MinKey, slices.MaxFunc(g.files, func(a, b *mergeFile) int { return bytes.Compare(a.MaxKey, b.MaxKey) }).MaxKey
+		to = append(append([]byte(nil), to...), 0)
+		src := hotSource(m.rel, hot, from, to, true)
+		if complete {
+			lo, _ := slices.BinarySearchFunc(keys, from, bytes.Compare)
+			hi, _ := slices.BinarySearchFunc(keys, to, bytes.Compare)
+			src.next, src.rows = keyRows(m.rel.Schema, keys[lo:hi]), hi-lo
+		}
+		src.columns, src.layout = keyColumns(m.rel.Schema, src.layout)
+		g.source = m.addSource(src)
+	}
+	return groups, nil
+}
+
+// touch marks the files with a buffered key in their range. keys are the buffered
+// keys between the first and the last file, all of them if complete.
+func (m *merge) touch(files []*mergeFile, hot Hot) (keys [][]byte, complete bool, err error) {
+	if hot == nil || len(files) == 0 {
+		return nil, true, nil
+	}
+	last := slices.MaxFunc(files, func(a, b *mergeFile) int { return bytes.Compare(a.MaxKey, b.MaxKey) }).MaxKey
+	end := append(append([]byte(nil), last...), 0)
+	complete = true
+	var arena []byte
+	err = hot.Scan(files[0].MinKey, end, func(key []byte, _ *row.Row) bool {
+		if len(keys) == keysCollectMax {
+			complete = false
+			return false
+		}
+		arena = append(arena, key...)
+		keys = append(keys, arena[len(arena)-len(key):len(arena):len(arena)])
+		return true
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, f := range files {
+		if i, _ := slices.BinarySearchFunc(keys, f.MinKey, bytes.Compare); i < len(keys) {
+			f.touched = bytes.Compare(keys[i], f.MaxKey) <= 0
+			continue
+		}
+		if complete {
+			continue
+		}
+		probe := append(append([]byte(nil), f.MaxKey...), 0)
+		if err := hot.Scan(f.MinKey, probe, func([]byte, *row.Row) bool { f.touched = true; return false }); err != nil {
+			return nil, false, err
+		}
+	}
+	return keys, complete, nil
+}
+
+// localAtOnce is how many files of a statement are fetched at the same time.
+const localAtOnce = 16
+
+// local makes the files of the groups local.
+func (m *merge) local(groups []*fileGroup) error {
+	var files []*mergeFile
+	for _, g := range groups {
+		files = append(files, g.files...)
+	}
+	releases := make([]func(), len(files))
+	eg, ctx := errgroup.WithContext(m.ctx)
+	eg.SetLimit(localAtOnce)
+	for i, f := range files {
+		eg.Go(func() (err error) {
+			f.path, releases[i], err = f.Local(ctx)
+			return err
+		})
+	}
+	err := eg.Wait()
+	for _, r := range releases {
+		if r != nil {
+			*m.release = append(*m.release, r)
+		}
+	}
+	for _, f := range files {
+		if err == nil && strings.ContainsAny(f.path, "*?[]{}\n") {
+			err = errors.New("a cached file has a name that DuckDB would expand")
+		}
+	}
+	return err
+}
+
+// plainGroups reads the files nobody reaches, those with deleted rows apart.
+func (m *merge) plainGroups(groups []*fileGroup, part func()) {
+	var clean, dirty []*mergeFile
+	for _, g := range groups {
+		switch {
+		case g.hasJoin():
+		case g.files[0].Deleted == 0 || m.ref.deleted:
+			clean = append(clean, g.files[0])
+		default:
+			dirty = append(dirty, g.files[0])
+		}
+	}
+	if len(clean) > 0 {
+		part()
+		m.columns("")
+		m.read(clean)
+	}
+	if len(dirty) > 0 {
+		part()
+		m.columns("")
+		m.read(dirty)
+		m.out.WriteString(` WHERE NOT "_deleted"`)
+	}
+}
+
+// chainMax is the largest group whose files are each joined with the newer ones; a
+// larger group is joined with itself by _seq.
+const chainMax = 4
+
+// joined reads a group without the rows that something newer replaces.
+func (m *merge) joined(g *fileGroup) {
+	slices.SortFunc(g.files, func(a, b *mergeFile) int {
+		if a.MinSeq < b.MinSeq {
+			return -1
+		}
+		return 1
+	})
+	ordered := len(g.files) <= chainMax
+	for i := 1; i < len(g.files); i++ {
+		ordered = ordered && g.files[i-1].MaxSeq < g.files[i].MinSeq
+	}
+	if !ordered {
+		m.columns("f.")
+		m.read(g.files)
+		m.out.WriteString(" AS f ANTI JOIN (SELECT " + strings.Join(m.keys, ", ") + `, "_seq"`)
+		m.read(g.files)
+		m.out.WriteString(") AS n ON ")
+		m.sameKey("n")
+		m.out.WriteString(` AND n."_seq" > f."_seq"`)
+		m.buffered(g)
+		return
+	}
+	for i, f := range g.files {
+		if i > 0 {
+			m.out.WriteString(" UNION ALL ")
+		}
+		m.columns("f.")
+		m.read([]*mergeFile{f})
+		m.out.WriteString(" AS f")
+		if newer := reaching(f, g.files[i+1:]); len(newer) > 0 {
+			m.out.WriteString(" ANTI JOIN (SELECT " + strings.Join(m.keys, ", "))
+			m.read(newer)
+			m.out.WriteString(") AS n ON ")
+			m.sameKey("n")
+		}
+		m.buffered(g)
+	}
+}
+
+// reaching are the files whose key range overlaps that of f.
+func reaching(f *mergeFile, files []*mergeFile) []*mergeFile {
+	var out []*mergeFile
+	for _, o := range files {
+		if bytes.Compare(o.MinKey, f.MaxKey) <= 0 && bytes.Compare(o.MaxKey, f.MinKey) >= 0 {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// buffered takes away the keys that the buffer has, then the deleted rows.
+func (m *merge) buffered(g *fileGroup) {
+	if g.source >= 0 {
+		m.out.WriteString(" ANTI JOIN " + scanFunction + "(" + strconv.Itoa(g.source) + ") AS h ON ")
+		m.sameKey("h")
+	}
+	if !m.ref.deleted {
+		m.out.WriteString(` WHERE NOT f."_deleted"`)
+	}
+}
+
+func (m *merge) sameKey(with string) {
+	for i, k := range m.keys {
+		if i > 0 {
+			m.out.WriteString(" AND ")
+		}
+		m.out.WriteString("f." + k + " = " + with + "." + k)
+	}
+}
+
+// columns writes SELECT and the columns a statement sees.
+func (m *merge) columns(table string) {
+	m.out.WriteString("SELECT ")
+	for i, c := range m.rel.Schema.Columns {
+		if i > 0 {
+			m.out.WriteString(", ")
+		}
+		m.out.WriteString(table + quoteName(c.Name))
+	}
+	if m.shown(row.ColSeq) {
+		m.out.WriteString(", " + table + `"_seq"`)
+	}
+	if m.shown(row.ColUpdated) {
+		m.out.WriteString(", " + table + `"_updated"`)
+	}
+	switch {
+	case !m.shown(row.ColDeleted):
+	case m.ref.deleted:
+		m.out.WriteString(", " + table + `"_deleted"`)
+	default:
+		m.out.WriteString(`, FALSE AS "_deleted"`)
+	}
+}
+
+// shown says whether the system column is among the columns of the relation.
+func (m *merge) shown(name string) bool {
+	switch {
+	case !m.rel.System:
+		return false
+	case name == row.ColSeq:
+		return m.ref.seq
+	case name == row.ColDeleted:
+		return !m.ref.bare || m.ref.deleted
+	}
+	return !m.ref.bare
+}
+
+// read writes FROM and the files with the columns of the relation's schema.
+func (m *merge) read(files []*mergeFile) {
+	m.out.WriteString(" FROM ")
+	same := true
+	for _, f := range files {
+		same = same && (f.Schema == nil || f.Schema.Version == m.rel.Schema.Version)
+	}
+	casts := ""
+	for _, c := range m.rel.Schema.Columns {
+		if casts != "" {
+			casts += ", "
+		}
+		casts += "CAST(" + quoteName(c.Name) + " AS " + c.Type.String() + ") AS " + quoteName(c.Name)
+	}
+	m.out.WriteString("(SELECT " + casts + `, CAST("_seq" AS BIGINT) AS "_seq", CAST("_updated" AS TIMESTAMP) AS "_updated", "_deleted" FROM read_parquet([`)
+	for i, f := range files {
+		if i > 0 {
+			m.out.WriteString(", ")
+		}
+		m.out.WriteString(quote(f.path))
+	}
+	m.out.WriteString("], hive_partitioning = false")
+	if !same {
+		m.out.WriteString(", schema = MAP {")
+		for _, c := range m.rel.Schema.Columns {
+			m.field(c.ID, c.Name, c.Type)
+			m.out.WriteString(", ")
+		}
+		m.field(row.IDSeq, row.ColSeq, row.Type{Kind: row.BigInt})
+		m.out.WriteString(", ")
+		m.field(row.IDUpdated, row.ColUpdated, row.Type{Kind: row.Timestamp})
+		m.out.WriteString(", ")
+		m.field(row.IDDeleted, row.ColDeleted, row.Type{Kind: row.Boolean})
+		m.out.WriteString("}")
+	}
+	m.out.WriteString("))")
+}
+
+// field writes one entry of the map from field ids to columns.
+func (m *merge) field(id row.ColumnID, name string, t row.Type) {
+	typ := t.String()
+	if t.Kind == row.Embedding {
+		typ = "FLOAT[]"
+	}
+	m.out.WriteString(strconv.Itoa(int(id)) + ": {name: " + quote(name) + ", type: " + quote(typ) + ", default_value: NULL}")
+}
+
+// rows reads buffered rows.
+func (m *merge) rows(hot Hot, system bool) {
+	if hot == nil {
+		hot = one{}
+	}
+	src := hotSource(m.rel, hot, m.from, m.to, m.ref.deleted || !system)
+	m.columns("")
+	m.out.WriteString(" FROM " + scanFunction + "(" + strconv.Itoa(m.addSource(src)) + ")")
+}
+
+func (m *merge) addSource(s source) int {
+	*m.sources = append(*m.sources, s)
+	return len(*m.sources) - 1
+}

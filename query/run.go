@@ -1,0 +1,165 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2/mapping"
+
+	"kalamdb/row"
+)
+
+// A spliced is a statement as DuckDB gets it, with the way back: which bytes of it
+// are which bytes of the client's text.
+type spliced struct {
+	text    string
+	pieces  []piece // ascending
+	sources []source
+}
+
+// A piece is n bytes copied from the client's text, or a splice for the table at src.
+type piece struct{ at, src, n int }
+
+// original is the offset in the client's text of an offset in the spliced text.
+func (s *spliced) original(pos int) int {
+	i, ok := slices.BinarySearchFunc(s.pieces, pos, func(p piece, pos int) int { return cmp.Compare(p.at, pos) })
+	if !ok {
+		i--
+	}
+	if i < 0 {
+		return -1
+	}
+	p := s.pieces[i]
+	return p.src + min(pos-p.at, p.n)
+}
+
+// An edit replaces text[start:end] of the client's text.
+type edit struct {
+	start, end int
+	ref        *baseRef
+	insert     string
+}
+
+// splice puts the subqueries in the place of the base tables. release frees the files.
+func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value, rowsMax int64) (s *spliced, release func(), err error) {
+	var releases []func()
+	release = func() {
+		for _, r := range releases {
+			r()
+		}
+	}
+	edits := make([]edit, 0, len(p.refs)+len(p.cuts)+len(p.stars))
+	for _, r := range p.refs {
+		edits = append(edits, edit{start: r.start, end: r.end, ref: r})
+	}
+	for _, c := range p.cuts {
+		edits = append(edits, edit{start: c.start, end: c.end})
+	}
+	for _, st := range p.stars {
+		var names []string
+		for _, r := range st.tables {
+			if r.seq && rels[r.table].System {
+				names = append(names, quoteName(r.name)+`."_seq"`)
+			}
+		}
+		if names != nil {
+			edits = append(edits, edit{start: st.end, end: st.end, insert: " EXCLUDE (" + strings.Join(names, ", ") + ")"})
+		}
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
+	s = &spliced{}
+	var out strings.Builder
+	copied := 0
+	piecewise := func(to int) {
+		s.pieces = append(s.pieces, piece{at: out.Len(), src: copied, n: to - copied})
+		out.WriteString(p.text[copied:to])
+	}
+	for _, e := range edits {
+		piecewise(e.start)
+		s.pieces = append(s.pieces, piece{at: out.Len(), src: e.start})
+		copied = e.end
+		out.WriteString(e.insert)
+		if e.ref == nil {
+			continue
+		}
+		if e.ref.command {
+			out.WriteString("SELECT * FROM ")
+		}
+		out.WriteString("(")
+		m := merge{ctx: ctx, rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases}
+		if err := m.write(params); err != nil {
+			return nil, release, err
+		}
+		out.WriteString(")")
+		if !e.ref.aliased {
+			out.WriteString(" AS " + quoteName(e.ref.name))
+		}
+	}
+	piecewise(p.end)
+	if !p.limited && rowsMax > 0 {
+		s.pieces = append(s.pieces, piece{at: out.Len(), src: p.end})
+		out.WriteString("\nLIMIT " + strconv.FormatInt(rowsMax+1, 10))
+	}
+	s.text = out.String()
+	return s, release, nil
+}
+
+// Query runs p over rels, which are parallel to p.Tables. The result is complete when
+// Query returns; the error is an *Error or ctx's.
+func (e *Engine) Query(ctx context.Context, p *Plan, rels []*Relation, params []row.Value, s Session) (*Rows, error) {
+	return e.query(ctx, p, "", rels, params, s)
+}
+
+// Explain says how DuckDB would run p.
+func (e *Engine) Explain(ctx context.Context, p *Plan, rels []*Relation, params []row.Value, s Session) (string, error) {
+	rows, err := e.query(ctx, p, "EXPLAIN ", rels, params, s)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var b strings.Builder
+	for rows.Next() {
+		v := rows.Values()
+		b.WriteString(v[len(v)-1].Str())
+	}
+	text := strings.ReplaceAll(b.String(), e.o.CacheDir, "")
+	return strings.ReplaceAll(text, strings.ToUpper(scanFunction), "BUFFER"), rows.Err()
+}
+
+func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Relation, params []row.Value, session Session) (*Rows, error) {
+	if len(rels) != len(p.tables) {
+		panic("query: broken invariant: " + strconv.Itoa(len(rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
+	}
+	if len(params) < p.params {
+		return nil, &Error{Code: "INVALID_PARAMETER", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
+	defer cancel()
+	sp, release, err := p.splice(limited, rels, params, e.o.ResultRowsMax)
+	defer release()
+	if err != nil {
+		return nil, e.failure(ctx, limited, err, nil, nil)
+	}
+	sp.text = prefix + sp.text
+	for i := range sp.pieces {
+		sp.pieces[i].at += len(prefix)
+	}
+	done, err := e.turn(limited)
+	if err != nil {
+		return nil, e.failure(ctx, limited, err, nil, nil)
+	}
+	defer done()
+	in := e.acquire()
+	defer e.release(in)
+	c := <-in.workers
+	defer func() { in.workers <- c }()
+	st := &statement{sources: sp.sources, session: session}
+	res, err := c.execute(limited, sp.text, st, func(stmt mapping.PreparedStatement) error { return bind(stmt, params) })
+	if err != nil {
+		return nil, e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
+	}
+	return newRows(res, e.o)
+}

@@ -1,0 +1,271 @@
+package query
+
+/*
+#include <stdlib.h>
+void kalamdb_scan_bind(void *);
+void kalamdb_scan_init(void *);
+void kalamdb_scan_fill(void *, void *);
+void kalamdb_handle_free(void *);
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime/cgo"
+	"unsafe"
+
+	"github.com/duckdb/duckdb-go/v2/mapping"
+
+	"kalamdb/row"
+)
+
+// scanFunction is the table function through which buffered rows enter DuckDB. Its
+// argument is a position in the sources of the statement that runs on the calling
+// connection; no other rows can be reached through it, and the gate refuses its name.
+const scanFunction = "kalamdb_rows"
+
+// A source is one stream of rows for the scan function.
+type source struct {
+	columns []scanColumn
+	rows    int // an estimate, for the optimizer
+	// next calls yield for up to max rows behind the key `after` (nil: from the start)
+	// and says whether there may be more. Key and row are reused.
+	next func(after []byte, max int, yield func(key []byte, r *row.Row)) (more bool, err error)
+	// layout says where the values of a row of a schema version are: the position in
+	// Row.Values per column, or one of the position… constants.
+	layout func(version uint32) ([]int, error)
+}
+
+// A scanColumn is one column of a source.
+type scanColumn struct {
+	name string
+	typ  row.Type
+}
+
+const (
+	positionSeq     = -1
+	positionUpdated = -2
+	positionDeleted = -3
+	positionNull    = -4 // the row is older than the column
+	positionOrdinal = -5 // the number of the row in the scan
+)
+
+// A scanState is one run of a source. DuckDB may run a source more than once per
+// statement (a recursive CTE, a self-join), so nothing of it lives in the source.
+type scanState struct {
+	st        *statement
+	src       *source
+	projected []int // column of the source per output vector, -1: none
+	after     []byte
+	ordinal   int64
+	done      bool
+	version   uint32 // of the layout below
+	positions []int  // per output vector
+	writers   []vectorWriter
+}
+
+// newHandle keeps v alive for C until kalamdb_handle_free.
+func newHandle(v any) unsafe.Pointer {
+	p := C.malloc(C.size_t(unsafe.Sizeof(cgo.Handle(0))))
+	*(*cgo.Handle)(p) = cgo.NewHandle(v)
+	return p
+}
+
+func handleValue[T any](p unsafe.Pointer) T { return (*(*cgo.Handle)(p)).Value().(T) }
+
+var handleFree = unsafe.Pointer(C.kalamdb_handle_free)
+
+//export kalamdb_handle_free
+func kalamdb_handle_free(p unsafe.Pointer) {
+	(*(*cgo.Handle)(p)).Delete()
+	C.free(p)
+}
+
+func registerScan(in *instance, c *conn) error {
+	f := mapping.CreateTableFunction()
+	defer mapping.DestroyTableFunction(&f)
+	mapping.TableFunctionSetName(f, scanFunction)
+	t := mapping.CreateLogicalType(mapping.TypeBigInt)
+	mapping.TableFunctionAddParameter(f, t)
+	mapping.DestroyLogicalType(&t)
+	mapping.TableFunctionSetExtraInfo(f, newHandle(in), handleFree)
+	mapping.TableFunctionSupportsProjectionPushdown(f, true)
+	mapping.TableFunctionSetBind(f, unsafe.Pointer(C.kalamdb_scan_bind))
+	mapping.TableFunctionSetInit(f, unsafe.Pointer(C.kalamdb_scan_init))
+	mapping.TableFunctionSetFunction(f, unsafe.Pointer(C.kalamdb_scan_fill))
+	if mapping.RegisterTableFunction(c.c, f) == mapping.StateError {
+		return errors.New("duckdb: cannot register the table function")
+	}
+	return nil
+}
+
+// A boundScan is what bind leaves for init.
+type boundScan struct {
+	st  *statement
+	src *source
+}
+
+//export kalamdb_scan_bind
+func kalamdb_scan_bind(p unsafe.Pointer) {
+	info := mapping.BindInfo{Ptr: p}
+	defer guard(func(msg string) { mapping.BindSetError(info, msg) })
+	in := handleValue[*instance](mapping.BindGetExtraInfo(info))
+	var cc mapping.ClientContext
+	mapping.TableFunctionGetClientContext(info, &cc)
+	id := uint64(mapping.ClientContextGetConnectionId(cc))
+	mapping.DestroyClientContext(&cc)
+	v := mapping.BindGetParameter(info, 0)
+	n := mapping.GetInt64(v)
+	mapping.DestroyValue(&v)
+	running, ok := in.running.Load(id)
+	if !ok {
+		mapping.BindSetError(info, "no statement is running")
+		return
+	}
+	st := running.(*statement)
+	if n < 0 || n >= int64(len(st.sources)) {
+		mapping.BindSetError(info, "no such source")
+		return
+	}
+	src := &st.sources[n]
+	for _, c := range src.columns {
+		t := logicalType(c.typ)
+		mapping.BindAddResultColumn(info, c.name, t)
+		mapping.DestroyLogicalType(&t)
+	}
+	mapping.BindSetCardinality(info, mapping.IdxT(src.rows), false)
+	mapping.BindSetBindData(info, newHandle(boundScan{st: st, src: src}), handleFree)
+}
+
+//export kalamdb_scan_init
+func kalamdb_scan_init(p unsafe.Pointer) {
+	info := mapping.InitInfo{Ptr: p}
+	defer guard(func(msg string) { mapping.InitSetError(info, msg) })
+	b := handleValue[boundScan](mapping.InitGetBindData(info))
+	s := &scanState{st: b.st, src: b.src, version: math.MaxUint32}
+	for i := range mapping.InitGetColumnCount(info) {
+		c := mapping.InitGetColumnIndex(info, i)
+		if c >= mapping.IdxT(len(b.src.columns)) { // the row id: nobody reads it
+			s.projected = append(s.projected, -1)
+			continue
+		}
+		s.projected = append(s.projected, int(c))
+	}
+	s.positions = make([]int, len(s.projected))
+	s.writers = make([]vectorWriter, len(s.projected))
+	mapping.InitSetMaxThreads(info, 1)
+	mapping.InitSetInitData(info, newHandle(s), handleFree)
+}
+
+//export kalamdb_scan_fill
+func kalamdb_scan_fill(p, out unsafe.Pointer) {
+	info := mapping.FunctionInfo{Ptr: p}
+	defer guard(func(msg string) { mapping.FunctionSetError(info, msg) })
+	s := handleValue[*scanState](mapping.FunctionGetInitData(info))
+	chunk := mapping.DataChunk{Ptr: out}
+	n, err := s.fill(chunk)
+	if err != nil {
+		s.st.fail(err)
+		mapping.FunctionSetError(info, "reading buffered rows failed")
+		return
+	}
+	mapping.DataChunkSetSize(chunk, mapping.IdxT(n))
+}
+
+// guard turns a panic in a callback into an error of the statement: a panic must not
+// cross into C.
+func guard(set func(string)) {
+	if r := recover(); r != nil {
+		set(fmt.Sprintf("internal: %v", r))
+	}
+}
+
+// fill writes the next rows into chunk; 0 rows end the scan.
+func (s *scanState) fill(chunk mapping.DataChunk) (int, error) {
+	if s.done {
+		return 0, nil
+	}
+	if err := s.st.ctx.Err(); err != nil {
+		return 0, err
+	}
+	for i, c := range s.projected {
+		if c >= 0 {
+			s.writers[i].init(mapping.DataChunkGetVector(chunk, mapping.IdxT(i)), s.src.columns[c].typ)
+		}
+	}
+	n := 0
+	var err error
+	var last []byte
+	// A round may yield nothing (only rows that are hidden), so go on until there is a row.
+	for n == 0 && !s.done && err == nil {
+		var more bool
+		more, err2 := s.src.next(s.after, int(mapping.VectorSize()), func(key []byte, r *row.Row) {
+			if err != nil {
+				return
+			}
+			last = append(last[:0], key...)
+			if r == nil { // a hidden row: only its key counts
+				return
+			}
+			err = s.write(n, r)
+			n++
+		})
+		if err == nil {
+			err = err2
+		}
+		s.done = !more
+		s.after = append(s.after[:0], last...)
+	}
+	if err != nil {
+		return 0, err
+	}
+	for i, c := range s.projected {
+		if c >= 0 {
+			s.writers[i].finish()
+		}
+	}
+	return n, nil
+}
+
+func (s *scanState) write(n int, r *row.Row) error {
+	if r.Schema != s.version {
+		layout, err := s.src.layout(r.Schema)
+		if err != nil {
+			return err
+		}
+		for i, c := range s.projected {
+			if c >= 0 {
+				s.positions[i] = layout[c]
+			}
+		}
+		s.version = r.Schema
+	}
+	for i, c := range s.projected {
+		if c < 0 {
+			continue
+		}
+		var v row.Value
+		switch p := s.positions[i]; p {
+		case positionSeq:
+			v = row.IntValue(row.BigInt, int64(r.Seq))
+		case positionUpdated:
+			v = row.IntValue(row.Timestamp, r.Updated)
+		case positionDeleted:
+			v = row.BoolValue(r.Deleted)
+		case positionOrdinal:
+			v = row.IntValue(row.BigInt, s.ordinal)
+		case positionNull:
+		default:
+			if p < len(r.Values) {
+				v = r.Values[p]
+			}
+		}
+		if err := s.writers[i].set(n, v); err != nil {
+			return fmt.Errorf("column %s: %w", s.src.columns[c].name, err)
+		}
+	}
+	s.ordinal++
+	return nil
+}
