@@ -30,10 +30,7 @@ type History interface {
 // With through = after it is a Start that survives an overflow of the queue between
 // Subscribe and the first call of Next, as the sending of a long snapshot can cause.
 func (s *Subscription) Replay(ctx context.Context, h History, after, through row.Seq) error {
-	s.mu.Lock()
-	s.begin(after)
-	s.through, s.history = through, h
-	s.mu.Unlock()
+	s.begin(after, through, h)
 	if after >= through {
 		return nil
 	}

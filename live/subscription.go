@@ -138,20 +138,29 @@ func (s *Subscription) overflow(last row.Seq) bool {
 // the subscriber has. A queue that overflowed since Subscribe ends the subscription;
 // [Subscription.Replay] with through = after does not have that end.
 func (s *Subscription) Start(after row.Seq) {
-	s.mu.Lock()
-	s.begin(after)
-	s.phase = live
-	late := s.lost > after
-	s.mu.Unlock()
-	if late {
+	if !s.begin(after, after, nil) {
 		s.end(ReasonLagged, nil)
 	}
 }
 
-// begin says from where. mu is held.
-func (s *Subscription) begin(after row.Seq) {
+// begin says from where. It is false if what follows is lost: that needs a History.
+func (s *Subscription) begin(after, through row.Seq, h History) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	invariant(s.phase == waiting && s.history == nil, "Start or Replay called twice")
-	s.read, s.cursor = after, after
+	s.read, s.cursor, s.through, s.history = after, after, through, h
+	if h == nil {
+		s.phase = live
+	}
+	return h != nil || s.lost <= after
+}
+
+// underway leaves the phase waiting: Next was called. mu is held.
+func (s *Subscription) underway() {
+	if s.phase == waiting {
+		invariant(s.history != nil, "Next called before Start or Replay")
+		s.phase, s.stall = replaying, row.SeqMax
+	}
 }
 
 // Next waits for the next event. Its error is *EndedError once the subscription is
@@ -186,6 +195,7 @@ func (s *Subscription) deliver(e *Event) error {
 	if s.ended != nil {
 		return s.over()
 	}
+	s.underway()
 	s.cursor = e.Seq
 	s.changes.Add(int64(len(e.Rows)))
 	s.updated.Store(time.Now().UnixMicro())
@@ -197,28 +207,13 @@ func (s *Subscription) deliver(e *Event) error {
 // the subscriber wants.
 func (s *Subscription) fill(ctx context.Context) error {
 	for {
-		s.mu.Lock()
-		if s.ended != nil {
-			defer s.mu.Unlock()
-			return s.over()
-		}
-		if s.phase == waiting {
-			invariant(s.history != nil, "Next called before Start or Replay")
-			s.phase, s.stall = replaying, row.SeqMax
-		}
-		s.cursor, s.taken = s.read, 0
-		if through := max(s.through, s.lost); s.phase == replaying && s.read < through {
-			s.mu.Unlock()
+		through, err := s.take()
+		switch {
+		case err != nil || s.batches != nil:
+			return err
+		case through != 0:
 			return s.fillFromHistory(ctx, through)
 		}
-		// Nothing was lost beyond read: from here on the queue has it all.
-		s.phase, s.history = live, nil
-		if len(s.queue) > 0 {
-			s.take()
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
@@ -227,11 +222,27 @@ func (s *Subscription) fill(ctx context.Context) error {
 	}
 }
 
-// take moves the queue to batches. mu is held.
-func (s *Subscription) take() {
-	s.batches, s.after = s.queue, s.read
-	s.read = max(s.read, s.queue[len(s.queue)-1].Last())
-	s.taken, s.queued, s.queue = s.queued, 0, nil
+// take moves the queue to batches, unless the change log has to be read before, up
+// to the Seq it returns.
+func (s *Subscription) take() (through row.Seq, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return 0, s.over()
+	}
+	s.underway()
+	s.cursor, s.taken = s.read, 0
+	if through = max(s.through, s.lost); s.phase == replaying && s.read < through {
+		return through, nil
+	}
+	// Nothing was lost beyond read: from here on the queue has it all.
+	s.phase, s.history = live, nil
+	if n := len(s.queue); n > 0 {
+		s.batches, s.after = s.queue, s.read
+		s.read = max(s.read, s.queue[n-1].Last())
+		s.taken, s.queued, s.queue = s.queued, 0, nil
+	}
+	return 0, nil
 }
 
 // Close ends the subscription. More than once is fine.
