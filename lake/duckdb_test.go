@@ -201,6 +201,37 @@ func TestKeysThroughDuckDB(t *testing.T) {
 	}
 }
 
+// TestStatisticsLoseNoRow asks DuckDB for values that statistics of a careless writer hide:
+// NaN, which is the largest number, and -0.0, which equals 0.0.
+func TestStatisticsLoseNoRow(t *testing.T) {
+	db := duckDB(t)
+	double := row.Type{Kind: row.Double}
+	s := &row.Schema{Version: 1, Key: []row.ColumnID{1}, Columns: []row.Column{
+		{ID: 1, Name: "k", Type: double, NotNull: true}, {ID: 2, Name: "v", Type: double}}}
+	table := tableOf(1, "floats", s)
+	l := openLake(t, storagelocations.NewMemory(), Options{}, table)
+	var rows []row.Row
+	for i, f := range []float64{1, math.NaN(), math.Copysign(0, -1)} {
+		rows = append(rows, row.Row{Seq: row.Seq(i + 1), Schema: 1, Values: []row.Value{row.DoubleValue(f), row.DoubleValue(f)}})
+	}
+	mustFlush(t, l, segment(table, "ana", rows...))
+	path := local(t, l, table, "ana")
+	for where, want := range map[string]int{"v > 100": 1, "k > 100": 1, "v <> 1": 2, "v = 'nan'::DOUBLE": 1, "k = 0.0": 1, "v = 0.0": 1, "v < 0": 0} {
+		var n int
+		if err := db.QueryRow(fmt.Sprintf("SELECT count(*) FROM read_parquet('%s') WHERE %s", path, where)).Scan(&n); err != nil || n != want {
+			t.Errorf("WHERE %s: %d rows, %v, expected %d", where, n, err, want)
+		}
+	}
+	m := l.Manifest(row.Partition{Table: table.Ref, User: "ana"})
+	defer m.Release()
+	for _, f := range []float64{1, math.NaN(), 0} {
+		key := s.KeyOf([]row.Value{row.DoubleValue(f), row.NullValue})
+		if found, err := l.Find(context.Background(), m, s, [][]byte{key}); err != nil || len(found) != 1 {
+			t.Errorf("Find(%v) = %v, %v, expected one row", f, found, err)
+		}
+	}
+}
+
 // TestFileForm checks what a file promises beside its rows.
 func TestFileForm(t *testing.T) {
 	db := duckDB(t)

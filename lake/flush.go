@@ -150,7 +150,7 @@ func (l *Lake) store(ctx context.Context, t *table, seg *row.Segment) (change, e
 			if s == nil {
 				return corruptf("a row of schema version %d, which the table never had", r.Schema)
 			}
-			w = newWriter(t, user, s, l.opts.RowGroupRows, done)
+			w = l.newWriter(t, user, s, done)
 			writers = append(writers, w)
 		}
 		invariant(r.Seq <= seg.Last, "a segment yields a row behind its last Seq")

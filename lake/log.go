@@ -129,7 +129,7 @@ func (l *Lake) catchUp(ctx context.Context, t *table) error {
 		}
 		if e.Writer != l.writer && (e.Node != l.opts.Node || !e.Time.Before(l.opened)) {
 			t.fenced = true
-			return fmt.Errorf("table %s: %w (entry %d is of node %s)", t.ref, ErrFenced, n, e.Node)
+			return fmt.Errorf("%w (entry %d is of node %s)", ErrFenced, n, e.Node)
 		}
 		if err := t.apply(e); err != nil {
 			return err
@@ -143,7 +143,7 @@ func (l *Lake) catchUp(ctx context.Context, t *table) error {
 // believe that it committed. The caller holds busy.
 func (l *Lake) verify(ctx context.Context, t *table) error {
 	if t.fenced {
-		return fmt.Errorf("table %s: %w", t.ref, ErrFenced)
+		return ErrFenced
 	}
 	stale := time.Since(t.verified) > l.opts.LogRetention/4
 	if !t.unsure && !stale {
@@ -156,7 +156,7 @@ func (l *Lake) verify(ctx context.Context, t *table) error {
 		}
 		if n := len(checkpoints); n > 0 && checkpoints[n-1] > t.last {
 			t.fenced = true
-			return fmt.Errorf("table %s: %w (there is a checkpoint at entry %d)", t.ref, ErrFenced, checkpoints[n-1])
+			return fmt.Errorf("%w (there is a checkpoint at entry %d)", ErrFenced, checkpoints[n-1])
 		}
 	}
 	return l.catchUp(ctx, t)

@@ -74,7 +74,7 @@ func parse(file *os.File, l *layout) (*reader, error) {
 			}
 		}
 		first := l.key[0]
-		if t := l.leaves[first].typ; bounded(t) {
+		if t := l.leaves[first].typ; ordered(t) {
 			if chunk, ok := rg.chunks[first].(*parquet.FileColumnChunk); ok {
 				if lo, hi, ok := chunk.Bounds(); ok {
 					rg.min, rg.max = row.AppendKey(nil, scalarOf(t, lo)), row.AppendKey(nil, scalarOf(t, hi))
@@ -221,6 +221,8 @@ func valueOf(lf *leaf, vs []parquet.Value) row.Value {
 // keyValue is the key value v of type t as statistics and bloom filters of its column know it.
 func keyValue(t row.Type, v row.Value) parquet.Value {
 	switch t.Kind {
+	case row.Boolean:
+		return parquet.BooleanValue(v.Bool())
 	case row.SmallInt, row.Int, row.Date:
 		return parquet.Int32Value(int32(v.Int()))
 	case row.BigInt, row.Time, row.Timestamp:
@@ -293,7 +295,7 @@ func (g *rowGroup) span(l *layout, targets []target) (from, to int64) {
 	first := l.key[0]
 	t := l.leaves[first].typ
 	index, err := g.chunks[first].ColumnIndex()
-	if err != nil || !bounded(t) {
+	if err != nil || !ordered(t) {
 		return 0, g.rows
 	}
 	offsets, err := g.chunks[first].OffsetIndex()

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/encoding"
 
 	"kalamdb/row"
@@ -96,12 +97,13 @@ func bloomed(t row.Type) bool {
 	return true
 }
 
-// bounded says whether the Parquet statistics of a column of type t are in the order
-// of its values. Those of large decimals are not: parquet-go compares their bytes
-// without regard to the sign. Those of floats leave out NaN. Two booleans are not worth it.
-func bounded(t row.Type) bool {
+// ordered says whether Parquet statistics of a column of type t bound its values. Those
+// of large decimals do not: parquet-go compares their bytes without regard to the sign.
+// Those of floats leave out NaN, which DuckDB takes for the largest number, so with
+// them it would skip row groups it needs. Such columns are written without statistics.
+func ordered(t row.Type) bool {
 	switch t.Kind {
-	case row.Float, row.Double, row.Boolean:
+	case row.Float, row.Double:
 		return false
 	case row.Decimal:
 		return t.Precision <= int64DigitsMax
@@ -161,7 +163,7 @@ func (l *layout) updatedLeaf() int { return len(l.leaves) - 2 }
 func (l *layout) deletedLeaf() int { return len(l.leaves) - 1 }
 
 // options are those of a Parquet writer for files of this layout and shape.
-func (l *layout) options(sh shape) []parquet.WriterOption {
+func (l *layout) options(sh shape, codec compress.Codec) []parquet.WriterOption {
 	var fields []parquet.Field
 	var blooms []parquet.BloomFilterColumn
 	var sorting []parquet.SortingColumn
@@ -182,7 +184,7 @@ func (l *layout) options(sh shape) []parquet.WriterOption {
 			opts = append(opts, skip(c.Name, "list", "element"))
 		case c.Type.Kind == row.Embedding:
 			opts = append(opts, skip(c.Name, "list", "element"))
-		case sh[i]&shapeLong != 0 || c.Type.Kind == row.Decimal && !bounded(c.Type):
+		case sh[i]&shapeLong != 0 || !ordered(c.Type):
 			opts = append(opts, skip(c.Name))
 		}
 	}
@@ -201,7 +203,7 @@ func (l *layout) options(sh shape) []parquet.WriterOption {
 	root := &group{fields: fields}
 	return append(opts,
 		parquet.NewSchema("kalamdb", root),
-		parquet.Compression(&zstdCodec),
+		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.DataPageStatistics(false), // the page index has them
 		parquet.BloomFilters(blooms...),

@@ -48,7 +48,7 @@ func (l *Lake) Run(ctx context.Context) error {
 			case ctx.Err() != nil:
 				return nil
 			case errors.Is(err, ErrFenced):
-				return err
+				return fmt.Errorf("upkeep of %s: %w", t.ref, err)
 			case err != nil:
 				l.opts.Logger.Warn("upkeep of a table failed, it will be tried again", "table", t.ref.String(), "err", err)
 			}

@@ -11,12 +11,10 @@ import (
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go/compress"
 
 	"kalamdb/row"
 )
-
-var zstdCodec = zstd.Codec{Level: zstd.SpeedDefault}
 
 // A poolKey names Parquet writers that can be used for each other's files: making
 // one costs far more than a small file.
@@ -37,6 +35,7 @@ type writer struct {
 	t      *table
 	user   row.UserID
 	layout *layout
+	codec  compress.Codec
 	rows   int // of a row group
 	done   func(*fileEntry, []byte) error
 
@@ -55,9 +54,12 @@ type writer struct {
 	file fileEntry
 }
 
-func newWriter(t *table, user row.UserID, s *row.Schema, groupRows int, done func(*fileEntry, []byte) error) *writer {
-	l := newLayout(s)
-	return &writer{t: t, user: user, layout: l, rows: groupRows, done: done, values: make([][]parquet.Value, len(l.leaves))}
+func (l *Lake) newWriter(t *table, user row.UserID, s *row.Schema, done func(*fileEntry, []byte) error) *writer {
+	layout := newLayout(s)
+	return &writer{
+		t: t, user: user, layout: layout, codec: l.codec, rows: l.opts.RowGroupRows, done: done,
+		values: make([][]parquet.Value, len(layout.leaves)),
+	}
 }
 
 // write adds one row; key and r are the caller's again when it returns.
@@ -90,7 +92,7 @@ func (w *writer) write(key []byte, r *row.Row) error {
 	if r.Deleted {
 		f.Deleted++
 	}
-	if w.chunkRows == chunkRowsMax || len(w.text)+8*w.elements >= chunkBytesMax {
+	if w.chunkRows == min(chunkRowsMax, w.rows) || len(w.text)+8*w.elements >= chunkBytesMax {
 		return w.flushChunk()
 	}
 	return nil
@@ -275,7 +277,7 @@ func (w *writer) open() {
 		w.w.Reset(w.out)
 		return
 	}
-	w.w = parquet.NewGenericWriter[any](w.out, w.layout.options(w.key.shape)...)
+	w.w = parquet.NewGenericWriter[any](w.out, w.layout.options(w.key.shape, w.codec)...)
 }
 
 // closeFile completes the current file and hands it over.
