@@ -58,6 +58,9 @@ func ParseTemplate(s string, userTable bool) (root string, t Template, err error
 	if strings.Contains(u.bucket, "$") {
 		return "", "", fmt.Errorf("%w: %q has a variable in the name of the bucket", ErrTemplate, s)
 	}
+	if strings.Contains("/"+u.path, "//") {
+		return "", "", fmt.Errorf("%w: %q has an empty segment", ErrTemplate, s)
+	}
 	fixed, rest := u.path, ""
 	if i := strings.Index(u.path, "${"); i >= 0 {
 		i = strings.LastIndexByte(u.path[:i], '/') + 1
@@ -85,6 +88,9 @@ func parseTemplate(s string, userTable bool) (Template, error) {
 	users := 0
 	if s != "" {
 		for segment := range strings.SplitSeq(s, "/") {
+			if segment == "" {
+				return "", fmt.Errorf("%w: %q has an empty segment", ErrTemplate, s)
+			}
 			n, err := checkSegment(segment)
 			if err != nil {
 				return "", err
