@@ -69,21 +69,21 @@ func (b *Buffer) Flush(ctx context.Context, match func(row.Partition) bool) (Flu
 	return w.stats, w.err
 }
 
-// countFlushed tells the waiting Flush calls that the sealed generation of p is in the
-// lake. The caller holds b.mu.
-func (b *Buffer) countFlushed(p *partition) {
+// countFlushed tells the waiting Flush calls that a generation of p is in the lake and
+// has left the buffer. The caller holds b.mu.
+func (b *Buffer) countFlushed(p *partition, g *generation) {
 	for w := range b.waits {
 		target, waits := w.left[p]
 		if !waits {
 			continue
 		}
-		w.stats.Rows += p.sealed.rows
-		w.stats.Bytes += p.sealed.bytes
+		w.stats.Rows += g.rows
+		w.stats.Bytes += g.bytes
 		if !w.seen[p] {
 			w.seen[p] = true
 			w.stats.Partitions++
 		}
-		if p.sealed.last >= target {
+		if g.last >= target {
 			b.leaveWait(w, p)
 		}
 	}

@@ -133,6 +133,7 @@ func (b *Buffer) trim(stored map[*partition]uint32) error {
 	type done struct {
 		p   *partition
 		num uint32
+		was generation // num 0: it was not there any more
 	}
 	var chunk []done
 	deletes := b.db.NewBatch()
@@ -145,12 +146,20 @@ func (b *Buffer) trim(stored map[*partition]uint32) error {
 			must(g.batch.Apply(deletes, nil))
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			for _, d := range chunk {
-				if !d.p.gone && d.p.sealed.num == d.num {
+			for i := range chunk {
+				if d := &chunk[i]; !d.p.gone && d.p.sealed.num == d.num {
+					d.was = d.p.sealed
 					b.trimmed(g, d.p)
 				}
 			}
 		})
+		b.mu.Lock()
+		for _, d := range chunk {
+			if d.was.num != 0 {
+				b.countFlushed(d.p, &d.was)
+			}
+		}
+		b.mu.Unlock()
 		chunk = chunk[:0]
 		deletes.Reset()
 		b.countRangeDeletes(ranges)
@@ -166,7 +175,7 @@ func (b *Buffer) trim(stored map[*partition]uint32) error {
 		if isRange {
 			ranges++
 		}
-		chunk = append(chunk, done{p, num})
+		chunk = append(chunk, done{p: p, num: num})
 		if len(chunk) >= controlPartitionsMax || deletes.Count() >= controlDeletesMax {
 			if err := commit(); err != nil {
 				return err
@@ -180,7 +189,6 @@ func (b *Buffer) trim(stored map[*partition]uint32) error {
 func (b *Buffer) trimmed(g *group, p *partition) {
 	b.rows.Add(-int64(p.sealed.rows))
 	b.bytes.Add(-p.sealed.bytes)
-	b.countFlushed(p)
 	p.sealed = generation{}
 	p.sealedMax = maxKey{known: true}
 	b.epochs++
