@@ -33,10 +33,8 @@ func valueError(v Value, t Type, why string) error {
 // Coerce converts a literal to a column's type, as DuckDB's CAST does. It knows
 // the conversions of every day; for the others, and wherever it is not certain to
 // agree with DuckDB, it says [ErrSlow]. Values that no conversion can fit wrap
-// [ErrValue]. Two differences are intended. A JSON column takes standard JSON only,
-// where DuckDB also takes NaN and trailing commas that no answer could carry. And
-// the offset of a timestamp's text ("…T05:00:00+02:00") counts: the value is that
-// moment in UTC, where DuckDB drops the offset and keeps the wall clock.
+// [ErrValue]. One difference is intended: a JSON column takes standard JSON only,
+// where DuckDB also takes NaN and trailing commas that no answer could carry.
 func Coerce(v Value, t Type) (Value, error) {
 	if v.kind == Null {
 		return v, nil
@@ -57,7 +55,7 @@ func Coerce(v Value, t Type) (Value, error) {
 	case Bytes:
 		return toBytes(v)
 	case Date, Time, Timestamp:
-		return toTime(v, t)
+		return toTime(v, t, false)
 	case JSON:
 		return toJSON(v, t)
 	case UUID:
@@ -71,13 +69,17 @@ func Coerce(v Value, t Type) (Value, error) {
 // CoerceParam converts a parameter to a column's type. It differs from [Coerce]
 // where JSON has no better way to say a thing: the text for a BLOB is base64, an
 // array becomes a LIST or an EMBEDDING, a number becomes the nearest FLOAT or
-// DOUBLE, and a number for a TEXT or JSON column is itself.
+// DOUBLE, and a number for a TEXT or JSON column is itself. And the offset of a
+// timestamp counts: "…T05:00:00+02:00" is 03:00 UTC, where DuckDB's cast of a text
+// drops the offset and keeps 05:00.
 func CoerceParam(v Value, t Type) (Value, error) {
 	switch t.Kind {
 	case Bytes:
 		if v.kind == Text {
 			return fromBase64(v, t)
 		}
+	case Timestamp:
+		return toTime(v, t, true)
 	case Float, Double:
 		if v.kind == Decimal || v.kind == HugeInt {
 			return nearest(v, t)

@@ -7,13 +7,14 @@ const (
 	secondMicros = 1_000_000
 )
 
-// toTime converts to DATE, TIME and TIMESTAMP.
-func toTime(v Value, t Type) (Value, error) {
+// toTime converts to DATE, TIME and TIMESTAMP; zoned says whether the offset of a
+// timestamp's text counts.
+func toTime(v Value, t Type, zoned bool) (Value, error) {
 	switch {
 	case v.kind == t.Kind:
 		return v, nil
 	case v.kind == Text:
-		return timeFromText(v, t)
+		return timeFromText(v, t, zoned)
 	case v.kind == Date && t.Kind == Timestamp:
 		if n := v.Int(); -daysFast < n && n < daysFast {
 			return IntValue(Timestamp, n*dayMicros), nil
@@ -28,7 +29,7 @@ const daysFast = 100_000_000
 // timeFromText reads the ISO forms 2026-01-02, 03:04:05[.123456] and both with a
 // space or T between them; behind a timestamp Z or +hh, +hh:mm. Everything else is
 // DuckDB's.
-func timeFromText(v Value, t Type) (Value, error) {
+func timeFromText(v Value, t Type, zoned bool) (Value, error) {
 	s := v.s
 	days, micros := int64(0), int64(0)
 	var ok, valid bool
@@ -63,7 +64,7 @@ func timeFromText(v Value, t Type) (Value, error) {
 		return IntValue(Time, micros), nil
 	}
 	offset, ok := isoOffset(s)
-	if !ok {
+	if !ok || offset != 0 && !zoned {
 		return Value{}, ErrSlow
 	}
 	return IntValue(Timestamp, days*dayMicros+micros-offset), nil
