@@ -20,10 +20,11 @@ type Buffer struct {
 	lock *pebble.Lock
 	db   *pebble.DB
 
-	queue  queue
-	seq    sequencer   // only for the sequencer's goroutine
-	groups chan *group // sequencer → syncer, capacity 1
-	spare  chan *group // syncer → sequencer, to be used again
+	queue    queue
+	requests sync.Pool   // of *request
+	seq      sequencer   // only for the sequencer's goroutine
+	groups   chan *group // sequencer → syncer, capacity 1
+	spare    chan *group // syncer → sequencer, to be used again
 
 	durable        atomic.Uint64 // row.Seq
 	durableWaiters atomic.Int64

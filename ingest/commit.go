@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,12 +80,19 @@ type encoded struct{ tail, tailEnd, oldEnd int }
 // rowHeadMax is more than row.AppendRowHead writes.
 const rowHeadMax = 2 + 10 + 10
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+// newRequest takes a request from the pool. The pool belongs to the buffer: a channel
+// made in one synctest bubble must not turn up in another.
+func (b *Buffer) newRequest() *request {
+	if r, ok := b.requests.Get().(*request); ok {
+		return r
+	}
+	return &request{done: make(chan struct{}, 1)}
+}
 
 // requestBufMax is how large a buffer a pooled request may keep, in bytes.
 const requestBufMax = 64 << 10
 
-func (r *request) release() {
+func (b *Buffer) release(r *request) {
 	clear(r.batches)
 	r.writes, r.enc, r.buf, r.batches, r.control = nil, r.enc[:0], r.buf[:0], r.batches[:0], nil
 	if cap(r.buf) > requestBufMax {
@@ -94,7 +100,7 @@ func (r *request) release() {
 	}
 	r.result, r.err, r.size = Commit{}, nil, 0
 	r.state.Store(requestQueued)
-	requests.Put(r)
+	b.requests.Put(r)
 }
 
 // Commit makes all writes durable, or none. It returns after the fsync; from then on
@@ -107,14 +113,14 @@ func (b *Buffer) Commit(ctx context.Context, writes ...Write) (Commit, error) {
 	if b.diskLow.Load() {
 		return Commit{}, fmt.Errorf("%w: less than %d%% of the disk is free", ErrFull, b.o.FreeDiskPercentMin)
 	}
-	r := requests.Get().(*request)
+	r := b.newRequest()
 	r.writes = writes
 	if err := b.encode(r); err != nil {
-		r.release()
+		b.release(r)
 		return Commit{}, err
 	}
 	if len(r.enc) == 0 {
-		r.release()
+		b.release(r)
 		seq := b.Durable()
 		return Commit{First: seq, Last: seq, Time: time.Now().UTC()}, nil
 	}
@@ -122,14 +128,14 @@ func (b *Buffer) Commit(ctx context.Context, writes ...Write) (Commit, error) {
 		return Commit{}, err // r was withdrawn, or belongs to nobody
 	}
 	c, err := r.result, r.err
-	r.release()
+	b.release(r)
 	return c, err
 }
 
 // submit queues r and waits until it is done or withdrawn.
 func (b *Buffer) submit(ctx context.Context, r *request) error {
 	if err := b.queue.put(r); err != nil {
-		r.release()
+		b.release(r)
 		return err
 	}
 	if ctx.Done() == nil {

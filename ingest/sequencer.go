@@ -119,7 +119,7 @@ func (b *Buffer) sequence(stop <-chan struct{}) {
 
 func (b *Buffer) handle(r *request) {
 	if !r.state.CompareAndSwap(requestQueued, requestTaken) {
-		r.release() // withdrawn
+		b.release(r) // withdrawn
 		return
 	}
 	s := &b.seq
@@ -211,14 +211,14 @@ func (b *Buffer) touch(p *partition) {
 // control runs f in the sequencer and returns when what it wrote is durable. f runs at
 // the start of a group of its own and may change the state of partitions.
 func (b *Buffer) control(f func(g *group)) error {
-	r := requests.Get().(*request)
+	r := b.newRequest()
 	r.control = f
 	if err := b.queue.put(r); err != nil {
-		r.release()
+		b.release(r)
 		return err
 	}
 	<-r.done
-	r.release()
+	b.release(r)
 	return nil
 }
 
