@@ -2,9 +2,10 @@
 //
 // [Parse] cuts the text into statements with a lexer (lex.go) that sees tokens
 // exactly where DuckDB sees them: quotes of every kind, dollar quotes, nested
-// comments. Statements of our own (namespaces, tables, flush, kill …: namespace.go,
-// table.go, types.go, command.go) are parsed whole. INSERT, UPDATE and DELETE
-// (dml.go) are taken apart at their clauses; what stands between the clauses, and
+// comments. The first word decides (verb.go): what reaches files, settings or the
+// network is refused here already, what arrives later is [Unsupported]. Statements
+// of our own (namespaces, tables, flush, kill …: namespace.go, table.go, types.go,
+// command.go) are parsed whole. INSERT, UPDATE and DELETE (dml.go) are taken apart at their clauses; what stands between the clauses, and
 // every SELECT, stays text: a [Fragment] (fragment.go), which DuckDB's own parser
 // reads later. So there is no second grammar of expressions to be wrong.
 //
@@ -14,5 +15,6 @@
 // swallow what follows.
 //
 // Literals of INSERT … VALUES become values at once (literal.go), so that the
-// common insert never meets DuckDB.
+// common insert never meets DuckDB. Every mistake is an [*Error] with its place, what
+// was found and what was expected, and the nearest right word (names.go).
 package sql

@@ -83,6 +83,8 @@ func (o options) strings() map[string]string {
 	return m
 }
 
+const optionsMax = 100 // of one WITH (…)
+
 // options reads (k = v, …). A value is a text, a number, or a word such as true;
 // words are folded.
 func (p *parser) options() (options, error) {
@@ -103,6 +105,9 @@ func (p *parser) options() (options, error) {
 		}
 		if err := p.expectSym('='); err != nil {
 			return nil, err
+		}
+		if len(list) == optionsMax {
+			return nil, p.errorAt(pos, CodeSyntax, "found too many options, expected at most 100", "")
 		}
 		o := option{key: key, pos: p.tok.start}
 		if o.value, err = p.optionValue(); err != nil {

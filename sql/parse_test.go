@@ -188,6 +188,7 @@ func TestLimits(t *testing.T) {
 		"too many statements":          strings.Repeat("SHOW TABLES;", statementsMax+1),
 		"too many columns":             "INSERT INTO t (" + manyNames(columnsMax+1) + ") VALUES (1)",
 		"too many rows":                "INSERT INTO t VALUES (1)" + strings.Repeat(",(1)", rowsMax),
+		"too many options":             "CREATE NAMESPACE n WITH (" + strings.ReplaceAll(manyNames(optionsMax+1), ",", "=1,") + "=1)",
 		"a byte that is not UTF-8":     "SELECT '\xff'",
 		"a zero byte":                  "SELECT 'a\x00'",
 		"found a row of 2 values":      "INSERT INTO t (a) VALUES (1, 2)",
