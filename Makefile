@@ -31,10 +31,12 @@ run: build ## start a server on ./data (DATA=, LISTEN=) and print how to talk to
 	@exec scripts/run.sh $(DATA) $(LISTEN)
 
 dev: build ## start MinIO and a server in dev mode on it, no tokens needed
+	@go build -C minio-dev -o $(CURDIR)/bin/minio-dev .
 	@exec scripts/dev.sh $(LISTEN)
 
 minio: setup ## start MinIO alone, built from source
-	@cd minio-dev && exec go run .
+	@go build -C minio-dev -o $(CURDIR)/bin/minio-dev .
+	@exec bin/minio-dev --data $(CURDIR)/data/minio
 
 test: setup ## run all tests with the race detector, MinIO included
 	@scripts/test.sh $(TESTFLAGS)
