@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
 	"kalamdb/catalog"
 	"kalamdb/row"
 	"kalamdb/storagelocations"
@@ -31,7 +33,7 @@ func TestHistories(t *testing.T) {
 	first := rand.Uint64()
 	for i := range uint64(histories) {
 		seed := first + i
-		h := &history{dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 0)), table: notes(7), buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
+		h := &history{dir: t.TempDir(), codec: &zstd.Codec{}, rnd: rand.New(rand.NewPCG(seed, 0)), table: notes(7), buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
 		synctest.Test(t, func(t *testing.T) {
 			h.T = t
 			h.run()
@@ -54,6 +56,7 @@ type history struct {
 	bucket *lateBucket
 	lake   *Lake
 	dir    string
+	codec  *zstd.Codec
 	ops    []string
 
 	seq      row.Seq
@@ -65,8 +68,9 @@ type history struct {
 func (h *history) run() {
 	trace := buckettest.NewTrace(storagelocations.NewMemory())
 	faults := 0.0
+	rnd := rand.New(rand.NewPCG(h.rnd.Uint64(), 2))
 	trace.Decide(func(buckettest.Op, string) buckettest.Action {
-		switch x := h.rnd.Float64(); {
+		switch x := rnd.Float64(); {
 		case x < faults:
 			return buckettest.Fail
 		case x < 2*faults:
@@ -74,7 +78,7 @@ func (h *history) run() {
 		}
 		return buckettest.Pass
 	})
-	h.bucket = &lateBucket{Bucket: trace, rnd: h.rnd}
+	h.bucket = &lateBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
 	h.open()
 	for range opsPerHistory {
 		faults = []float64{0, 0, 0.03, 0.1}[h.rnd.IntN(4)]
@@ -172,7 +176,7 @@ func (h *history) open() {
 		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3}, []*catalog.Table{h.table})
 		h.did("open: %v", err)
 		if err == nil {
-			h.lake = l
+			l.codec, h.lake = h.codec, l // making encoders is most of the work otherwise
 			break
 		}
 		if !errors.Is(err, buckettest.ErrInjected) {
@@ -250,7 +254,7 @@ type lateBucket struct {
 	rnd  *rand.Rand
 	late float64
 
-	mu      sync.Mutex // guards pending and the use of rnd by puts, which run in parallel
+	mu      sync.Mutex // guards pending and rnd; puts run in parallel
 	pending []func()
 }
 
