@@ -19,9 +19,9 @@ const (
 
 // An inserter turns the rows of one INSERT into rows of the table.
 //
-// Two ways lead there. Literals and parameters become typed values right away,
-// without DuckDB (fastRow). If any cell needs DuckDB's word, all of them go through
-// one SELECT of casts (slowRows). Both give the same values.
+// Two ways lead there. Literals, parameters and simple defaults become typed values
+// right away (fastCell). The cells that need DuckDB's word go through one SELECT of
+// casts (evaluate). Both give the same values.
 type inserter struct {
 	db     *DB
 	s      *statement
@@ -133,21 +133,31 @@ func (ins *inserter) values(ctx context.Context, st *sql.Insert) ([][]row.Value,
 			used = max(used, exprs[i].Param)
 		}
 	}
-	rows := make([][]row.Value, len(list))
-	for i, exprs := range list {
-		values, err := ins.fastRow(exprs)
-		if errors.Is(err, row.ErrSlow) {
-			return ins.slowRows(ctx, list, st.Start())
-		}
-		if err != nil {
-			return nil, err
-		}
-		rows[i] = values
-	}
 	if n := len(ins.s.req.Params); n != used {
 		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", used, n)
 	}
-	return rows, nil
+	rows := make([][]row.Value, len(list))
+	var slow []slowCell
+	for i, exprs := range list {
+		rows[i] = make([]row.Value, len(ins.schema.Columns))
+		for j := range ins.schema.Columns {
+			v, err := ins.fastCell(j, exprs)
+			if errors.Is(err, row.ErrSlow) {
+				slow = append(slow, slowCell{i, j})
+			} else if err != nil {
+				return nil, err
+			}
+			rows[i][j] = v
+		}
+	}
+	if len(slow) == 0 {
+		return rows, nil
+	}
+	start := st.Start()
+	if i := ins.cells[slow[0].col]; i >= 0 {
+		start = list[slow[0].row][i].Text.Pos // where DuckDB does not say more
+	}
+	return rows, ins.evaluate(ctx, list, rows, slow, start)
 }
 
 func rowPosition(st *sql.Insert, exprs []sql.Expr) int {
@@ -157,71 +167,73 @@ func rowPosition(st *sql.Insert, exprs []sql.Expr) int {
 	return st.Start()
 }
 
-// fastRow is one row of literals, parameters and simple defaults; row.ErrSlow says
-// that DuckDB has to evaluate it.
-func (ins *inserter) fastRow(exprs []sql.Expr) ([]row.Value, error) {
-	values := make([]row.Value, len(ins.schema.Columns))
-	for j := range ins.schema.Columns {
-		col := &ins.schema.Columns[j]
-		i := ins.cells[j]
-		if i < 0 || exprs[i].Kind == sql.DefaultValue {
-			v, err := ins.defaultValue(col)
-			if err != nil {
-				return nil, err
-			}
-			values[j] = v
-			continue
-		}
-		e := &exprs[i]
-		v := e.Value
-		switch e.Kind {
-		case sql.Other:
-			return nil, row.ErrSlow
-		case sql.Param:
-			if e.Param > len(ins.s.req.Params) {
-				return nil, fail(CodeInvalidParams, "the statement uses $%d, %d parameters were given", e.Param, len(ins.s.req.Params)).at(e.Text.Pos)
-			}
-			v = ins.s.req.Params[e.Param-1]
-		}
-		v, err := row.Coerce(v, col.Type)
-		if err != nil {
-			if errors.Is(err, row.ErrSlow) {
-				return nil, err
-			}
-			return nil, fail(CodeInvalidValue, "column %s: %s", col.Name, err).at(e.Text.Pos)
-		}
-		values[j] = v
+// fastCell is the value of a literal, a parameter or a simple default; row.ErrSlow
+// says that DuckDB has to evaluate the cell.
+func (ins *inserter) fastCell(j int, exprs []sql.Expr) (row.Value, error) {
+	col := &ins.schema.Columns[j]
+	i := ins.cells[j]
+	if i < 0 || exprs[i].Kind == sql.DefaultValue {
+		return ins.defaultValue(col)
 	}
-	return values, nil
+	e := &exprs[i]
+	var v row.Value
+	var err error
+	switch e.Kind {
+	case sql.Literal:
+		v, err = row.Coerce(e.Value, col.Type)
+	case sql.Param:
+		v, err = row.CoerceParam(ins.s.req.Params[e.Param-1], col.Type)
+	default:
+		return v, row.ErrSlow
+	}
+	if err != nil && !errors.Is(err, row.ErrSlow) {
+		return v, fail(CodeInvalidValue, "column %s: %s", col.Name, err).at(e.Text.Pos)
+	}
+	return v, err
 }
 
-// slowRows evaluates all cells in DuckDB.
-func (ins *inserter) slowRows(ctx context.Context, list [][]sql.Expr, start int) ([][]row.Value, error) {
+// A slowCell is a cell of INSERT … VALUES that only DuckDB can evaluate.
+type slowCell struct{ row, col int }
+
+// evaluate has DuckDB evaluate the slow cells, all in one SELECT: a column per column
+// of the table, a line per row that has a slow cell, NULL where the value is known.
+func (ins *inserter) evaluate(ctx context.Context, list [][]sql.Expr, rows [][]row.Value, slow []slowCell, start int) error {
 	var c composer
 	c.text("SELECT * FROM (VALUES ")
-	for r, exprs := range list {
-		if r > 0 {
+	for k := 0; k < len(slow); {
+		if k > 0 {
 			c.text(", ")
 		}
-		c.text("(", fmt.Sprint(r))
+		at := slow[k].row
+		c.text("(", fmt.Sprint(at))
 		for j := range ins.schema.Columns {
+			col := &ins.schema.Columns[j]
 			c.text(", ")
-			ins.cell(&c, &ins.schema.Columns[j], exprs, ins.cells[j])
+			if k < len(slow) && slow[k] == (slowCell{at, j}) {
+				ins.cell(&c, col, list[at], ins.cells[j])
+				k++
+			} else {
+				c.text("CAST(NULL AS ", col.Type.String(), ")")
+			}
 		}
 		c.text(")")
 	}
-	c.text(") AS kalamdb_rows ORDER BY 1")
-	got, err := ins.run(ctx, &c, start, valuesRowsMax)
+	c.text(") AS kalamdb_rows")
+	got, err := ins.run(ctx, &c, start, valuesRowsMax, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i := range got {
-		got[i] = got[i][1:]
+	byRow := make(map[int64][]row.Value, len(got))
+	for _, values := range got {
+		byRow[values[0].Int()] = values[1:]
 	}
-	return got, nil
+	for _, s := range slow {
+		rows[s.row][s.col] = byRow[int64(s.row)][s.col]
+	}
+	return nil
 }
 
-// cell adds the cast of one cell. A cell that the server fills is NULL here.
+// cell adds the cast of one cell; i is its place in the row, -1 for a default.
 func (ins *inserter) cell(c *composer, col *row.Column, exprs []sql.Expr, i int) {
 	switch {
 	case i >= 0 && exprs[i].Kind != sql.DefaultValue:
@@ -256,12 +268,24 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 		c.text("c", fmt.Sprint(i))
 	}
 	c.text(")")
-	return ins.run(ctx, &c, q.Pos, insertedRowsMax)
+	return ins.run(ctx, &c, q.Pos, insertedRowsMax, true)
 }
 
-// run answers a composed SELECT, at most rowsMax rows of it.
-func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) ([][]row.Value, error) {
-	rows, err := ins.db.selectRows(ctx, ins.s, c.String(), func(pos int) int { return c.position(pos, start) })
+// run answers a composed SELECT, at most rowsMax rows of it. It has to use all
+// parameters of the request if exactParams.
+func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, exactParams bool) ([][]row.Value, error) {
+	where := func(pos int) int { return c.position(pos, start) }
+	plan, err := ins.db.plan(c.String(), where)
+	if err != nil {
+		return nil, err
+	}
+	params := ins.s.req.Params
+	if n := plan.Params(); exactParams && n != len(params) || n > len(params) {
+		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", n, len(params))
+	} else {
+		params = params[:n]
+	}
+	rows, err := ins.db.planRows(ctx, ins.s, plan, params, where)
 	if err != nil {
 		return nil, err
 	}
@@ -310,6 +334,7 @@ func conform(v row.Value, col *row.Column) (row.Value, error) {
 	}
 	if v.Kind() == col.Type.Kind {
 		switch v.Kind() {
+		case row.JSON: // DuckDB lets NaN into JSON; Coerce does not
 		case row.Decimal:
 			if v.Scale() == col.Type.Scale {
 				return v, nil
