@@ -39,6 +39,7 @@ func (f *fakeDB) Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*Li
 	return f.subscribe(ctx, r)
 }
 func (f *fakeDB) Ready(ctx context.Context) error { return f.ready(ctx) }
+func (f *fakeDB) Stats() kalamdb.Stats            { return kalamdb.Stats{} }
 
 // fakeTokens are the tokens of fakeVerifier: "alice" is the user alice and so on.
 var fakeTokens = map[string]auth.Principal{

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"kalamdb"
 )
 
 // metrics are the series of /metrics. None has a label whose values a client
@@ -19,7 +22,7 @@ type metrics struct {
 	ended         *prometheus.CounterVec
 }
 
-func newMetrics(more []prometheus.Collector) *metrics {
+func newMetrics(stats func() kalamdb.Stats, more []prometheus.Collector) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -36,17 +39,66 @@ func newMetrics(more []prometheus.Collector) *metrics {
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.sockets, m.subscriptions, m.ended,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(databaseStats(stats))
 	m.registry.MustRegister(more...)
 	return m
 }
 
 // request counts one answered request; route is "" for one that no route takes.
 func (m *metrics) request(route string, status int, took time.Duration) {
-	if route == "" {
+	switch route {
+	case "":
 		route = "other"
+	case routeSocket:
+		if status == http.StatusOK {
+			status = http.StatusSwitchingProtocols
+		}
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	if route != routeSocket { // a WebSocket's life is no latency
 		m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	}
+}
+
+// databaseStats are the database's own numbers, asked at each scrape.
+type databaseStats func() kalamdb.Stats
+
+// databaseSeries are what databaseStats shows.
+var databaseSeries = []struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(s *kalamdb.Stats) float64
+}{
+	{series("buffer_rows", "Rows in the write buffer."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Rows) }},
+	{series("buffer_bytes", "Bytes of the rows in the write buffer."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Bytes) }},
+	{series("buffer_bytes_max", "Bytes at which the buffer refuses writes."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.BytesMax) }},
+	{series("buffer_partitions", "Partitions the buffer knows."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Partitions) }},
+	{series("change_log_bytes", "Bytes kept for resuming live queries."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.ChangeLogBytes) }},
+	{series("disk_low", "1 while writes are refused for want of disk space."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 {
+		if s.Buffer.DiskLow {
+			return 1
+		}
+		return 0
+	}},
+	{series("durable_seq", "The durable watermark."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Durable) }},
+	{series("commits_total", "Commits since the start."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Commits) }},
+	{series("flush_failures_total", "Flushes that failed since the start; each is tried again."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.FlushFailures) }},
+	{series("live_queries", "Registered live queries."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.LiveQueries) }},
+}
+
+func series(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("kalamdb_"+name, help, nil, nil)
+}
+
+func (databaseStats) Describe(to chan<- *prometheus.Desc) {
+	for _, s := range databaseSeries {
+		to <- s.desc
+	}
+}
+
+func (ask databaseStats) Collect(to chan<- prometheus.Metric) {
+	now := ask()
+	for _, s := range databaseSeries {
+		to <- prometheus.MustNewConstMetric(s.desc, s.kind, s.value(&now))
 	}
 }

@@ -24,6 +24,7 @@ type Database interface {
 	Query(ctx context.Context, r kalamdb.Request) (Rows, error)
 	Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*LiveQuery, error)
 	Ready(ctx context.Context) error
+	Stats() kalamdb.Stats
 }
 
 // Rows are *kalamdb.Rows.
@@ -130,7 +131,7 @@ func newServer(db Database, o Options) *Server {
 	for _, origin := range o.CORSOrigins {
 		s.origins[origin] = true
 	}
-	s.metrics = newMetrics(o.Collectors)
+	s.metrics = newMetrics(db.Stats, o.Collectors)
 	s.handler = s.routes()
 	return s
 }
