@@ -171,11 +171,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 // check starts again after the crash: nothing acknowledged is lost, nothing reaches the
 // lake twice, no Seq is used again.
 func (x crash) check(t *testing.T) {
-	floor := row.Seq(0)
-	for _, seq := range x.sink.through {
-		floor = max(floor, seq)
-	}
-	b := start(t, Options{FS: x.disk, Sink: x.sink, Policy: never, SeqFloor: floor})
+	b := start(t, Options{FS: x.disk, Sink: x.sink, Policy: never, SeqFloor: x.sink.max()})
 	look := func(when string) {
 		t.Helper()
 		rows := b.rowsOf(ana)
@@ -198,8 +194,8 @@ func (x crash) check(t *testing.T) {
 		t.Fatalf("flushed %d rows, %d were buffered", stats.Rows, n)
 	}
 	look("after the flush")
-	if len(x.sink.doubled) > 0 {
-		t.Fatalf("stored twice: %v", x.sink.doubled)
+	if len(x.sink.twice()) > 0 {
+		t.Fatalf("stored twice: %v", x.sink.twice())
 	}
 	if rows := b.rowsOf(ana); len(rows) != 0 || b.Stats().Rows != 0 || b.Stats().Bytes != 0 {
 		t.Fatalf("%d rows left, stats %+v", len(rows), b.Stats())
@@ -224,8 +220,8 @@ func TestLostReply(t *testing.T) {
 	if stats := b.flushAll(); stats.Rows != 2 || stats.Partitions != 2 {
 		t.Errorf("%+v, expected 2 rows of 2 partitions", stats)
 	}
-	if sink.calls != 1 || len(sink.doubled) > 0 {
-		t.Errorf("%d calls, doubled %v", sink.calls, sink.doubled)
+	if sink.flushes() != 1 || len(sink.twice()) > 0 {
+		t.Errorf("%d calls, doubled %v", sink.flushes(), sink.twice())
 	}
 	if b.Stats().Rows != 0 || b.Stats().FlushFailures != 1 {
 		t.Errorf("stats %+v", b.Stats())

@@ -36,7 +36,7 @@ func TestFlushByRows(t *testing.T) {
 		b.commit(ben, insert(1, ""))
 		b.commit(ana, update(b.get(ana, 1), "the same row again"))
 		time.Sleep(time.Minute)
-		if sink.calls != 0 {
+		if sink.flushes() != 0 {
 			t.Fatal("flushed before there were three rows")
 		}
 		b.commit(ana, insert(3, ""))
@@ -66,7 +66,7 @@ func TestFlushByAge(t *testing.T) {
 		b.commit(ana, insert(2, "does not move the deadline"))
 		b.commit(ben, insert(1, "a minute younger"))
 		time.Sleep(3*time.Minute + 50*time.Second)
-		if sink.calls != 0 {
+		if sink.flushes() != 0 {
 			t.Fatal("flushed ten seconds too early")
 		}
 		b.stop()
@@ -103,8 +103,8 @@ func TestFlushGroupsUsers(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		time.Sleep(110 * time.Second)
-		if len(sink.rows) != users || sink.calls > 12 {
-			t.Errorf("%d users in %d calls, expected %d in about ten", len(sink.rows), sink.calls, users)
+		if sink.partitions() != users || sink.flushes() > 12 {
+			t.Errorf("%d users in %d calls, expected %d in about ten", sink.partitions(), sink.flushes(), users)
 		}
 	})
 }
@@ -161,8 +161,8 @@ func TestBrokenTableWedgesNobody(t *testing.T) {
 		if len(sink.stored(ana)) != 2 || len(sink.stored(hangs)) != 1 || b.Stats().Rows != 0 {
 			t.Errorf("after the repair: ana %d, logs %d, %d rows buffered", len(sink.stored(ana)), len(sink.stored(hangs)), b.Stats().Rows)
 		}
-		if len(sink.doubled) > 0 {
-			t.Errorf("stored twice: %v", sink.doubled)
+		if len(sink.twice()) > 0 {
+			t.Errorf("stored twice: %v", sink.twice())
 		}
 	})
 }
@@ -310,7 +310,7 @@ func TestHighWaterTakesTheLargest(t *testing.T) {
 		b.commit(ana, insert(1, strings.Repeat("x", 35_000)))
 		b.commit(ben, insert(1, strings.Repeat("x", 20_000)))
 		time.Sleep(time.Minute)
-		if sink.calls != 0 {
+		if sink.flushes() != 0 {
 			t.Fatal("flushed below the high water")
 		}
 		b.commit(ben, insert(2, strings.Repeat("x", 10_000)))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -141,6 +142,34 @@ func (s *fakeSink) stored(p row.Partition) map[string]row.Row {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.rows[p])
+}
+
+func (s *fakeSink) flushes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *fakeSink) partitions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rows)
+}
+
+func (s *fakeSink) twice() []row.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.doubled)
+}
+
+func (s *fakeSink) max() row.Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := row.Seq(0)
+	for _, seq := range s.through {
+		last = max(last, seq)
+	}
+	return last
 }
 
 // A running is an open buffer whose Run works.

@@ -46,13 +46,9 @@ var modelUsers = []row.Partition{
 }
 
 func (m *machine) open() {
-	floor := row.Seq(0)
-	for _, seq := range m.sink.through {
-		floor = max(floor, seq)
-	}
 	m.h, m.seen = &heard{}, map[row.Partition]seen{}
 	m.b = start(m.tb, Options{
-		FS: m.disk, Sink: m.sink, SeqFloor: floor, Observer: m.h,
+		FS: m.disk, Sink: m.sink, SeqFloor: m.sink.max(), Observer: m.h,
 		Policy: func(row.TableRef) (int, time.Duration) { return int(m.rows.Load()), 0 },
 	})
 }
@@ -254,10 +250,7 @@ func (m *machine) ids(t *rapid.T) {
 
 // check holds after every operation: nothing twice, and the counters agree.
 func (m *machine) check(t *rapid.T) {
-	m.sink.mu.Lock()
-	doubled := slices.Clone(m.sink.doubled)
-	m.sink.mu.Unlock()
-	if len(doubled) > 0 {
+	if doubled := m.sink.twice(); len(doubled) > 0 {
 		t.Fatalf("stored twice: %v", doubled)
 	}
 	last := row.Seq(0)
