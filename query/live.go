@@ -2,32 +2,245 @@ package query
 
 import (
 	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2/mapping"
 
 	"kalamdb/row"
 )
 
 // A LivePlan is a live query: some columns of one table, perhaps with a WHERE.
 type LivePlan struct {
-	Namespace, Table string
-	Pos              int      // of the table's name
-	Columns          []string // nil = *
-	Aliases          []string // parallel to Columns: the names of the result
+	Namespace, Table string   // in lower case; Namespace "" = unqualified
+	Pos              int      // of the table's name in the text
+	Columns          []string // in lower case, nil = *
+	Aliases          []string // parallel to Columns: the names in the result
 	Where            string   // text of the condition, "" = none
+
+	tree node  // of the condition
+	plan *Plan // of a SELECT that the condition's text is part of
 }
 
-// PlanLive checks text: one SELECT of columns from one table with an optional WHERE.
-func (e *Engine) PlanLive(text string) (*LivePlan, error) { return &LivePlan{}, nil }
+// liveFields are what the SELECT of a live query may have.
+var liveFields = map[string]bool{"type": true, "select_list": true, "from_table": true, "where_clause": true, "aggregate_handling": true}
 
-// A Filter decides which rows a live query sees. A nil Filter sees all.
-type Filter struct{}
+// PlanLive checks text: one SELECT of columns or * from one table with an optional
+// WHERE over its columns. The error is an *Error.
+func (e *Engine) PlanLive(text string) (*LivePlan, error) {
+	p, tree, err := e.plan(text)
+	if err != nil {
+		return nil, err
+	}
+	refuse := func(pos int, what string) (*LivePlan, error) {
+		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "a live query is SELECT columns FROM one table WHERE condition: " + what, Pos: pos}
+	}
+	for k := range tree {
+		if !liveFields[k] {
+			return refuse(-1, strings.ReplaceAll(k, "_", " ")+" is not possible")
+		}
+	}
+	from := tree.child("from_table")
+	tokens := lex(text)
+	switch {
+	case tree.str("type") != "SELECT_NODE" || tree.str("aggregate_handling") != "STANDARD_HANDLING":
+		return refuse(-1, "this is another kind of SELECT")
+	case from.str("type") != "BASE_TABLE" || len(p.refs) != 1 || p.refs[0].command || p.refs[0].sampled || from["column_name_alias"] != nil:
+		return refuse(from.pos(), "expected one table in FROM")
+	case !strings.EqualFold(text[tokens[0].start:tokens[0].end], "SELECT"):
+		return refuse(tokens[0].start, "it starts with SELECT")
+	case p.params > 0:
+		return refuse(-1, "parameters are not possible")
+	}
+	lp := &LivePlan{Namespace: p.tables[0].Namespace, Table: p.tables[0].Name, Pos: p.tables[0].Pos, tree: tree.child("where_clause")}
+	list := tree.list("select_list")
+	for _, c := range list {
+		if c.str("class") == "STAR" && len(list) == 1 && len(p.stars) == 1 {
+			break
+		}
+		names := c.names("column_names")
+		if c.str("class") != "COLUMN_REF" || len(names) > 3 {
+			return refuse(c.pos(), "only columns and * can be selected")
+		}
+		name := strings.ToLower(names[len(names)-1])
+		alias := c.str("alias")
+		if alias == "" {
+			alias = name
+		}
+		lp.Columns, lp.Aliases = append(lp.Columns, name), append(lp.Aliases, alias)
+	}
+	if lp.tree == nil {
+		return lp, nil
+	}
+	if bad := notLive(lp.tree); bad != nil {
+		return refuse(bad.pos(), "the condition is about the columns of the row alone")
+	}
+	for _, t := range tokens {
+		if t.start >= p.refs[0].end && strings.EqualFold(text[t.start:t.end], "WHERE") {
+			lp.Where = strings.TrimSpace(text[t.end:p.end])
+			break
+		}
+	}
+	// The condition's own text, in a statement that returns the rows it holds for.
+	lp.plan, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + text[p.refs[0].start:p.end])
+	if err != nil || len(lp.plan.refs) != 1 {
+		return refuse(-1, "the condition cannot be cut out of the text")
+	}
+	return lp, nil
+}
 
-// Filter compiles the WHERE of lp for rows of the schema.
+// ordinalColumn is the number of the row in a batch of [Filter.Match].
+const ordinalColumn = "kalamdb_ordinal"
+
+// notLive is a part of a condition that looks at more than one row, or nil.
+func notLive(n node) node {
+	switch n.str("class") {
+	case "SUBQUERY", "WINDOW", "STAR", "POSITIONAL_REFERENCE":
+		return n
+	}
+	for _, v := range n {
+		switch v := v.(type) {
+		case map[string]any:
+			if bad := notLive(v); bad != nil {
+				return bad
+			}
+		case []any:
+			for _, c := range v {
+				if m, ok := c.(map[string]any); ok {
+					if bad := notLive(m); bad != nil {
+						return bad
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// A Filter decides which rows a live query sees. A nil *Filter sees all. It is safe
+// for concurrent use.
+type Filter struct {
+	e       *Engine
+	plan    *Plan
+	rel     *Relation
+	session Session
+	match   matcher // nil: DuckDB decides
+}
+
+// Filter compiles the WHERE of lp for rows of the schema, nil if there is none. What
+// the compiler does not know to be exactly DuckDB's answer, DuckDB answers.
 func (e *Engine) Filter(lp *LivePlan, schema *row.Schema, system bool, s Session) (*Filter, error) {
-	return nil, nil
+	if lp.tree == nil {
+		return nil, nil
+	}
+	f := &Filter{e: e, plan: lp.plan, rel: &Relation{Schema: schema, System: system}, session: s}
+	// DuckDB has the say on names and types, also of what is compiled.
+	if _, err := f.ask(context.Background(), nil); err != nil {
+		return nil, f.moveBack(err, lp)
+	}
+	c := compiler{schema: schema, system: system, alias: lp.plan.refs[0].name, session: s}
+	f.match = c.compile(lp.tree)
+	return f, nil
+}
+
+// moveBack turns an offset in the plan's text into one in the client's.
+func (f *Filter) moveBack(err error, lp *LivePlan) error {
+	if qe, ok := err.(*Error); ok && qe.Pos >= 0 {
+		qe.Pos += lp.Pos - f.plan.refs[0].start
+	}
+	return err
 }
 
 // Match says of each row whether the condition is true for it.
 func (f *Filter) Match(ctx context.Context, rows []*row.Row) ([]bool, error) {
+	if f == nil || f.match == nil {
+		return f.ask(ctx, rows)
+	}
 	ok := make([]bool, len(rows))
-	return ok, ctx.Err()
+	for i, r := range rows {
+		ok[i] = f.match(r) == yes
+	}
+	return ok, nil
+}
+
+// ask has DuckDB evaluate the condition over all rows at once.
+func (f *Filter) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
+	ok := make([]bool, len(rows))
+	if f == nil {
+		for i := range ok {
+			ok[i] = true
+		}
+		return ok, nil
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, f.e.o.QueryTimeout, errTimeout)
+	defer cancel()
+	sp := f.splice(rows)
+	done, err := f.e.turn(limited)
+	if err != nil {
+		return nil, f.e.failure(ctx, limited, err, nil, nil)
+	}
+	defer done()
+	in := f.e.acquire()
+	defer f.e.release(in)
+	c := <-in.workers
+	defer func() { in.workers <- c }()
+	session := f.session
+	session.Now = time.Now()
+	res, err := c.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil)
+	if err != nil {
+		return nil, f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
+	}
+	defer mapping.DestroyResult(res)
+	for {
+		chunk := mapping.FetchChunk(*res)
+		if chunk.Ptr == nil {
+			return ok, nil
+		}
+		data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
+		for i := range int(mapping.DataChunkGetSize(chunk)) {
+			ok[*at[int64](data, i)] = true
+		}
+		mapping.DestroyDataChunk(&chunk)
+	}
+}
+
+// splice puts the rows in the place of the table.
+func (f *Filter) splice(rows []*row.Row) *spliced {
+	p, ref := f.plan, f.plan.refs[0]
+	src := hotSource(f.rel, nil, nil, nil, true)
+	src.rows = len(rows)
+	src.columns = append(src.columns, scanColumn{ordinalColumn, row.Type{Kind: row.BigInt}})
+	system := f.rel.System
+	src.layout = func(version uint32) ([]int, error) {
+		positions, err := f.rel.layout(version)
+		if !system && err == nil {
+			positions = positions[:len(f.rel.Schema.Columns)]
+		}
+		return append(positions, positionOrdinal), err
+	}
+	src.next = func(after []byte, limit int, yield func([]byte, *row.Row)) (bool, error) {
+		i := 0
+		if after != nil {
+			i, _ = strconv.Atoi(string(after))
+		}
+		for ; i < len(rows) && limit > 0; i, limit = i+1, limit-1 {
+			yield([]byte(strconv.Itoa(i+1)), rows[i])
+		}
+		return i < len(rows), nil
+	}
+	sp := &spliced{sources: []source{src}}
+	text := p.text[:ref.start] + "(SELECT * FROM " + scanFunction + "(0))"
+	sp.pieces = append(sp.pieces, piece{at: 0, src: 0, n: ref.start}, piece{at: ref.start, src: ref.start})
+	if !ref.aliased {
+		text += " AS " + quoteName(ref.name)
+	}
+	from := ref.end
+	for _, c := range append(p.cuts[:len(p.cuts):len(p.cuts)], cut{p.end, p.end}) {
+		sp.pieces = append(sp.pieces, piece{at: len(text), src: from, n: c.start - from})
+		text += p.text[from:c.start]
+		from = c.end
+	}
+	sp.text = text
+	return sp
 }

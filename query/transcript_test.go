@@ -44,7 +44,7 @@ type testTable struct {
 func TestTranscripts(t *testing.T) {
 	for _, m := range []mode{hot, cold, half, compacted} {
 		t.Run(string(m), func(t *testing.T) {
-			datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+			datadriven.Walk(t, "testdata/sql", func(t *testing.T, path string) {
 				dir := t.TempDir()
 				f := &fixture{t: t, e: open(t, Options{CacheDir: dir}), mode: m, dir: dir, tables: map[string]*testTable{}}
 				datadriven.RunTest(t, path, f.command)
