@@ -67,19 +67,18 @@ func (l *Lake) findIn(ctx context.Context, f *File, schema *row.Schema, wanted [
 		return err
 	}
 	defer l.cache.release(e)
-	r, err := l.cache.acquire(e, newLayout(schema))
+	r, err := l.cache.acquire(e, schema)
 	if err != nil {
 		return err
 	}
 	defer l.cache.drop(r)
 
-	types := schema.KeyTypes()
 	targets := make([]target, 0, len(wanted))
 	for _, key := range wanted {
 		if old, ok := found[string(key)]; ok && old.Seq > f.MaxSeq {
 			continue
 		}
-		t, err := newTarget(r.layout, types, key)
+		t, err := newTarget(r.layout.types, key)
 		if err != nil {
 			return err
 		}

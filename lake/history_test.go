@@ -224,15 +224,14 @@ func seqs(t testing.TB, l *Lake, f *File) []row.Seq {
 		t.Fatal(err)
 	}
 	defer l.cache.release(e)
-	layout := newLayout(l.schemaAt(l.table(f.Partition.Table.ID), f.SchemaVersion))
-	r, err := l.cache.acquire(e, layout)
+	r, err := l.cache.acquire(e, l.schemaAt(l.table(f.Partition.Table.ID), f.SchemaVersion))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.cache.drop(r)
 	var list []row.Seq
 	for i := range r.groups {
-		values, release, err := readRows(r.groups[i].chunks[layout.seqLeaf()], 0, r.groups[i].rows)
+		values, release, err := readRows(r.groups[i].chunks[r.layout.seqLeaf()], 0, r.groups[i].rows)
 		if err != nil {
 			t.Fatal(err)
 		}

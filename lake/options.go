@@ -50,7 +50,8 @@ type Options struct {
 	// older than this start is a late write of the process before, not a rival.
 	// Default: a name of its own for each Lake.
 	Node string
-	// RowGroupRows is the size of a row group. Default 4,096.
+	// RowGroupRows is the size of a row group. Default 2,048: lookups
+	// read one, and larger ones make files only 1 to 2 % smaller.
 	RowGroupRows int
 	// CheckpointEntries is how many log entries a start replays at most, roughly.
 	// Default 64.
@@ -87,7 +88,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.CacheBytesMax = 4 << 30
 	}
 	if o.RowGroupRows <= 0 {
-		o.RowGroupRows = 4096
+		o.RowGroupRows = 2048
 	}
 	if o.CheckpointEntries <= 0 {
 		o.CheckpointEntries = 64

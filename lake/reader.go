@@ -88,7 +88,7 @@ func parse(file *os.File, l *layout) (*reader, error) {
 
 // acquire is the reader of the copy e, which the caller holds. Every acquire is
 // followed by a drop.
-func (c *cache) acquire(e *cached, l *layout) (*reader, error) {
+func (c *cache) acquire(e *cached, s *row.Schema) (*reader, error) {
 	c.mu.Lock()
 	if r := e.reader; r != nil {
 		r.users++
@@ -97,7 +97,7 @@ func (c *cache) acquire(e *cached, l *layout) (*reader, error) {
 		return r, nil
 	}
 	c.mu.Unlock()
-	r, err := openReader(e.path, l)
+	r, err := openReader(e.path, newLayout(s))
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +257,7 @@ type target struct {
 	values []parquet.Value // by key column
 }
 
-func newTarget(l *layout, types []row.Type, key []byte) (target, error) {
+func newTarget(types []row.Type, key []byte) (target, error) {
 	values, err := row.DecodeKey(types, key)
 	if err != nil {
 		return target{}, err

@@ -139,11 +139,12 @@ const (
 type layout struct {
 	schema *row.Schema
 	leaves []leaf
-	key    []int // leaf positions of the primary key, in key order
+	key    []int      // leaf positions of the primary key, in key order
+	types  []row.Type // of the primary key
 }
 
 func newLayout(s *row.Schema) *layout {
-	l := &layout{schema: s, key: s.KeyIndexes()}
+	l := &layout{schema: s, key: s.KeyIndexes(), types: s.KeyTypes()}
 	isKey := make([]bool, len(s.Columns))
 	for _, i := range l.key {
 		isKey[i] = true
