@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // A TableRef is a base table as the statement names it, in lower case.
@@ -61,6 +62,9 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement holds a zero byte", Pos: i}
 	}
+	if i := invalidUTF8(text); i >= 0 {
+		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement is not UTF-8", Pos: i}
+	}
 	tree, err = e.parse(text)
 	if err != nil {
 		return nil, nil, err
@@ -76,7 +80,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	}()
 	g := &gate{text: text, tokens: lex(text), p: &Plan{text: text}}
 	for _, t := range g.tokens {
-		if t.kind == tokenParam && text[t.start] == '?' {
+		if t.kind == tokenParam && (t.end == t.start+1 || text[t.start+1] == '0') { // ? and $0 count by position
 			g.refuse("SYNTAX_ERROR", t.start, "parameters are written $1, $2, …")
 		}
 		if t.kind != tokenOther || text[t.start] != ';' {
@@ -99,6 +103,19 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	slices.SortFunc(p.stars, func(a, b starRef) int { return cmp.Compare(a.end, b.end) })
 	p.stars = slices.CompactFunc(p.stars, func(a, b starRef) bool { return a.end == b.end })
 	return p, tree, nil
+}
+
+// invalidUTF8 is the offset of the first byte that is not UTF-8, -1 if all are.
+func invalidUTF8(text string) int {
+	if utf8.ValidString(text) {
+		return -1
+	}
+	for i, r := range text {
+		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
+			return i
+		}
+	}
+	return -1
 }
 
 // parse gives the tree of the one SELECT in text.
