@@ -40,7 +40,7 @@ func build(ctx context.Context) (program string, err error) {
 	}
 	fmt.Fprintf(os.Stderr, "building MinIO %s from source, once; this takes some minutes\n", version)
 	unfinished := program + ".new"
-	if _, err := goCommand(ctx, "build", "-ldflags", "-s -w", "-o", unfinished, minioModule); err != nil {
+	if _, err := goCommand(ctx, "build", "-o", unfinished, minioModule); err != nil {
 		return "", err
 	}
 	return program, os.Rename(unfinished, program)
@@ -48,7 +48,7 @@ func build(ctx context.Context) (program string, err error) {
 
 func goCommand(ctx context.Context, args ...string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
