@@ -99,7 +99,7 @@ func limitMemory(cfg *config, log *slog.Logger) {
 		return
 	}
 	if err != nil {
-		log.Warn("the memory limit of this process is unknown", "err", err)
+		log.Info("the memory limit of this process is unknown", "err", err)
 		return
 	}
 	if _, err := memlimit.Set(memlimit.WithRatio(goMemoryShare)); err != nil {
