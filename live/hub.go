@@ -235,6 +235,20 @@ func (h *Hub) CountTable(id uint64) int {
 	return h.tables[id]
 }
 
+// Count is the number of live queries.
+func (h *Hub) Count() int { return int(h.count.Load()) }
+
+// Find is the live query with the given ID.
+func (h *Hub) Find(id string) (Info, bool) {
+	h.registry.Lock()
+	s := h.ids[id]
+	h.registry.Unlock()
+	if s == nil {
+		return Info{}, false
+	}
+	return s.info(), true
+}
+
 // List are the live queries, the oldest first.
 func (h *Hub) List() []Info {
 	all := h.all()

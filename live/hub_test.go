@@ -17,8 +17,10 @@ import (
 // ended takes what is left and returns the end.
 func ended(t testing.TB, s *Subscription) *EndedError {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for {
-		_, err := s.Next(t.Context())
+		_, err := s.Next(ctx)
 		if err == nil {
 			continue
 		}
@@ -160,8 +162,14 @@ func TestInfo(t *testing.T) {
 		time.Sleep(time.Second)
 		subscribe(t, hub, testSpec("a", "ben", nil))
 		list := hub.List()
-		if len(list) != 2 || list[0].ID != "c1-m" || list[1].ID != "a" || hub.CountTable(7) != 2 {
+		if len(list) != 2 || list[0].ID != "c1-m" || list[1].ID != "a" || hub.CountTable(7) != 2 || hub.Count() != 2 {
 			t.Fatalf("list %+v", list)
+		}
+		if i, ok := hub.Find("a"); !ok || i.ID != "a" || !i.Created.Equal(start.Add(time.Second)) {
+			t.Errorf("found %+v, %v", i, ok)
+		}
+		if _, ok := hub.Find("b"); ok {
+			t.Error("found what is not there")
 		}
 		if i := list[0]; i.ConnectionID != "c1" || i.QueryID != "m" || i.Query != "SELECT *" || i.Options != "{}" || i.User != "ana" ||
 			i.Node != "n1" || !i.Created.Equal(start) || !i.Updated.Equal(start) || i.Changes != 0 {
@@ -230,8 +238,8 @@ func TestChurn(t *testing.T) {
 	if commits == 0 {
 		t.Error("nothing was committed meanwhile")
 	}
-	if hub.count.Load() != 0 || len(hub.ids) != 0 || len(hub.tables) != 0 || len(hub.partitions) != 0 {
-		t.Errorf("left: %d subscriptions, %d ids, %d tables, %d partitions", hub.count.Load(), len(hub.ids), len(hub.tables), len(hub.partitions))
+	if hub.Count() != 0 || len(hub.ids) != 0 || len(hub.tables) != 0 || len(hub.partitions) != 0 {
+		t.Errorf("left: %d subscriptions, %d ids, %d tables, %d partitions", hub.Count(), len(hub.ids), len(hub.tables), len(hub.partitions))
 	}
 }
 

@@ -294,7 +294,7 @@ func TestFold(t *testing.T) {
 				t.Errorf("client %d of mode %d: %v", i, c.mode, errs[i])
 			}
 		}
-		if n := hub.count.Load(); n != 0 || len(hub.ids) != 0 || len(hub.partitions) != 0 || len(hub.tables) != 0 {
+		if n := hub.Count(); n != 0 || len(hub.ids) != 0 || len(hub.partitions) != 0 || len(hub.tables) != 0 {
 			t.Errorf("%d subscriptions, %d ids, %d partitions, %d tables are left", n, len(hub.ids), len(hub.partitions), len(hub.tables))
 		}
 	})

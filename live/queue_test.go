@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -17,6 +18,12 @@ func bigBatch(user row.UserID, seq row.Seq, bytes int) *row.Batch {
 }
 
 func TestSlowReaderIsEnded(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		testSlowReaderIsEnded(t, drained)
+	}
+}
+
+func testSlowReaderIsEnded(t *testing.T, drained bool) {
 	hub := NewHub(Options{QueueBytesMax: 10_000})
 	st := newStore(hub)
 	s := subscribe(t, hub, testSpec("a", "ana", nil))
@@ -26,6 +33,10 @@ func TestSlowReaderIsEnded(t *testing.T) {
 	size := int64(st.commit("ana", write{"k", 1}).Bytes())
 	expect(t, s, "UPDATE k=1<0 @2") // it stays accounted for until the next call
 	fit := int(10_000/size) - 1
+	if drained {
+		idle(t, s)
+		fit++
+	}
 	for i := range fit {
 		st.commit("ana", write{"k", int64(i)})
 	}
@@ -33,8 +44,8 @@ func TestSlowReaderIsEnded(t *testing.T) {
 		t.Fatalf("ended after %d of %d batches that fit", len(s.queue), fit)
 	}
 	st.commit("ana", write{"k", 0})
-	if len(hub.List()) != 0 || hub.CountTable(7) != 0 {
-		t.Fatal("it is not ended")
+	if hub.Count() != 0 || hub.CountTable(7) != 0 || s.queue != nil {
+		t.Fatal("it is not ended, or holds on to its queue")
 	}
 	if e := ended(t, s); e.Reason != ReasonLagged || e.Seq != 2 || e.Cause != nil {
 		t.Errorf("got %+v", e)
@@ -44,7 +55,9 @@ func TestSlowReaderIsEnded(t *testing.T) {
 	if err := s.Replay(t.Context(), st, 2, st.now()); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, s, "UPDATE k=0<1 @3")
+	if e, err := s.Next(t.Context()); err != nil || e.Seq != 3 {
+		t.Errorf("resumed with %v, %v", e, err)
+	}
 }
 
 // A batch that is larger than the whole queue still gets through.
@@ -99,6 +112,7 @@ func TestSlowReadersUseBoundedMemory(t *testing.T) {
 				}
 			}
 			worst = max(worst, heap()-before)
+			runtime.KeepAlive(subs)
 			if limit := int64(readers*queue + 2*piece); worst > limit {
 				t.Errorf("%d slow readers pin %d kB, expected at most %d kB", readers, worst>>10, limit>>10)
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -224,8 +225,10 @@ func describe(e *Event) string {
 // expect takes as many events as there are texts and compares them.
 func expect(t testing.TB, s *Subscription, texts ...string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for _, want := range texts {
-		e, err := s.Next(t.Context())
+		e, err := s.Next(ctx)
 		if err != nil {
 			t.Fatalf("expected %s, got %v", want, err)
 		}
