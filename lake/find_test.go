@@ -124,6 +124,33 @@ func TestFindReadsOldSchemaVersions(t *testing.T) {
 	}
 }
 
+// TestLargeSegmentsBecomeSeveralFiles: the files of one segment are committed together and their keys do not overlap.
+func TestLargeSegmentsBecomeSeveralFiles(t *testing.T) {
+	table := notes(3)
+	commits := 0
+	l := openLake(t, storagelocations.NewMemory(), Options{RowGroupRows: 100, FileBytesMax: 1, Events: Events{Committed: func(CommitInfo) { commits++ }}}, table)
+	var rows []row.Row
+	var ids []int64
+	for i := range int64(450) {
+		rows = append(rows, note(i, row.Seq(1000-i), fmt.Sprint("text ", i)))
+		ids = append(ids, i)
+	}
+	mustFlush(t, l, segment(table, "ana", rows...))
+	m := l.Manifest(row.Partition{Table: table.Ref, User: "ana"})
+	defer m.Release()
+	if len(m.Files) != 5 || commits != 1 || m.Through != 1000 {
+		t.Fatalf("%d files, %d commits, through %d, expected 5, 1, 1000", len(m.Files), commits, m.Through)
+	}
+	for i := range m.Files[1:] { // ascending by Seq, so descending by key here
+		if string(m.Files[i+1].MaxKey) >= string(m.Files[i].MinKey) {
+			t.Errorf("the keys of files %d and %d overlap", i, i+1)
+		}
+	}
+	if found := findAll(t, l, table, "ana", ids...); len(found) != 450 || found[17].Values[1] != row.TextValue("text 17") {
+		t.Errorf("%d rows found, row 17 is %+v", len(found), found[17])
+	}
+}
+
 // TestCorruptFile flips each of many bytes of a file: reading it is always an error, never a wrong answer.
 func TestCorruptFile(t *testing.T) {
 	table := notes(3)

@@ -24,7 +24,6 @@ var ErrUnknownTable = errors.New("the lake does not know this table")
 const (
 	roundSegmentsMax  = 4096     // partitions committed by one log entry
 	entryBytesMax     = 16 << 20 // one log entry; a round that needs more is committed in several
-	fileBytesMax      = 64 << 20 // one Parquet file; a larger segment becomes several files of one entry
 	groupBytesMax     = 16 << 20 // values of one row group before encoding
 	chunkRowsMax      = 256      // rows handed to the Parquet writer at once
 	chunkBytesMax     = 256 << 10
@@ -53,6 +52,9 @@ type Options struct {
 	// RowGroupRows is the size of a row group. Default 2,048: lookups
 	// read one, and larger ones make files only 1 to 2 % smaller.
 	RowGroupRows int
+	// FileBytesMax bounds a Parquet file, roughly; a larger segment becomes several
+	// files of one entry. A flush needs about Parallel times as much memory. Default 64 MiB.
+	FileBytesMax int64
 	// CheckpointEntries is how many log entries a start replays at most, roughly.
 	// Default 64.
 	CheckpointEntries int
@@ -89,6 +91,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.RowGroupRows <= 0 {
 		o.RowGroupRows = 2048
+	}
+	if o.FileBytesMax <= 0 {
+		o.FileBytesMax = 64 << 20
 	}
 	if o.CheckpointEntries <= 0 {
 		o.CheckpointEntries = 64

@@ -37,7 +37,9 @@ type writer struct {
 	layout *layout
 	codec  compress.Codec
 	rows   int // of a row group
-	done   func(*fileEntry, []byte) error
+
+	fileMax int64 // bytes
+	done    func(*fileEntry, []byte) error
 
 	values     [][]parquet.Value // of the chunk, by leaf
 	text       []byte            // what the texts of the chunk point into
@@ -57,7 +59,7 @@ type writer struct {
 func (l *Lake) newWriter(t *table, user row.UserID, s *row.Schema, done func(*fileEntry, []byte) error) *writer {
 	layout := newLayout(s)
 	return &writer{
-		t: t, user: user, layout: layout, codec: l.codec, rows: l.opts.RowGroupRows, done: done,
+		t: t, user: user, layout: layout, codec: l.codec, rows: l.opts.RowGroupRows, fileMax: l.opts.FileBytesMax, done: done,
 		values: make([][]parquet.Value, len(layout.leaves)),
 	}
 }
@@ -261,7 +263,7 @@ func (w *writer) flushChunk() error {
 		return fmt.Errorf("encode: %w", err)
 	}
 	w.groupRows, w.groupBytes = 0, 0
-	if w.out.Len() >= fileBytesMax {
+	if int64(w.out.Len()) >= w.fileMax {
 		return w.closeFile()
 	}
 	return nil
