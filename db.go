@@ -20,6 +20,7 @@ import (
 	"kalamdb/lake"
 	"kalamdb/live"
 	"kalamdb/query"
+	"kalamdb/row"
 	"kalamdb/storagelocations"
 )
 
@@ -166,5 +167,12 @@ func (db *DB) Ready(ctx context.Context) error {
 	}
 	view := db.buffer.View()
 	defer view.Close()
+	snap, err := view.Partition(ctx, row.Partition{})
+	if err != nil {
+		return err
+	}
+	if _, _, err := snap.Get(nil); err != nil {
+		return err
+	}
 	return db.engine.Ready(ctx)
 }

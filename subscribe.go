@@ -93,7 +93,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 		return out, out.resume(ctx, spec.Partition, *req.FromSeq)
 	}
 	if req.LastRows > 0 {
-		if err := out.snapshot(ctx, s, req, plan, t, rel); err != nil {
+		if err := out.snapshot(ctx, s, req, plan, rel); err != nil {
 			return nil, err
 		}
 	}
@@ -207,31 +207,21 @@ func (s *Subscription) resume(ctx context.Context, p row.Partition, from row.Seq
 }
 
 // snapshot reads the newest rows of the query's result, oldest of them first.
-func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table, rel *query.Relation) error {
-	alias := sql.QuoteIdent(t.Ref.Name)
-	var b strings.Builder
-	b.WriteString("SELECT " + alias + "." + row.ColSeq)
+func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, rel *query.Relation) error {
+	alias := sql.QuoteIdent(plan.Alias)
 	names := plan.Columns
 	if names == nil {
 		for _, c := range s.Columns {
 			names = append(names, c.Name)
 		}
 	}
-	mentions := strings.Contains(strings.ToLower(plan.Where), row.ColDeleted)
-	for _, n := range names {
-		b.WriteString(", " + alias + "." + sql.QuoteIdent(n))
-		mentions = mentions || n == row.ColDeleted
+	var b strings.Builder
+	// Naming _deleted shows deleted rows too, which are no part of the result.
+	fmt.Fprintf(&b, "SELECT * FROM (SELECT %[1]s.%[2]s, %[1]s.%[3]s", alias, row.ColSeq, row.ColDeleted)
+	for i, n := range names {
+		fmt.Fprintf(&b, ", %s.%s AS c%d", alias, sql.QuoteIdent(n), i)
 	}
-	fmt.Fprintf(&b, " FROM %s.%s AS %s", sql.QuoteIdent(t.Ref.Namespace), sql.QuoteIdent(t.Ref.Name), alias)
-	word := " WHERE "
-	if plan.Where != "" {
-		b.WriteString(" WHERE (" + plan.Where + ")")
-		word = " AND "
-	}
-	if mentions {
-		b.WriteString(word + "NOT " + alias + "." + row.ColDeleted)
-	}
-	fmt.Fprintf(&b, " ORDER BY 1 DESC LIMIT %d", req.LastRows)
+	fmt.Fprintf(&b, " FROM %s) AS kalamdb_rows WHERE NOT %s ORDER BY 1 DESC LIMIT %d", plan.From, row.ColDeleted, req.LastRows)
 	p, err := s.db.engine.Plan(b.String())
 	if err != nil {
 		return err
@@ -242,7 +232,7 @@ func (s *Subscription) snapshot(ctx context.Context, st *statement, req Subscrib
 	}
 	defer res.Close()
 	for res.Next() {
-		s.initial = append(s.initial, appendObject(nil, s.Columns, res.Values()[1:]))
+		s.initial = append(s.initial, appendObject(nil, s.Columns, res.Values()[2:]))
 	}
 	slices.Reverse(s.initial)
 	s.sendInitial = true

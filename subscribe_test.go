@@ -78,7 +78,7 @@ func TestSubscribe(t *testing.T) {
 	mustExec(t, db, "root", "FLUSH ALL")
 	mustExec(t, db, "alice", "INSERT INTO app.messages (text, n) VALUES ('four', 4)")
 
-	sub := subscribe(t, db, "alice", kalamdb.SubscribeRequest{SQL: "SELECT text, n FROM app.messages WHERE n >= 2", LastRows: 2, BatchRows: 1})
+	sub := subscribe(t, db, "alice", kalamdb.SubscribeRequest{SQL: "SELECT m.text, n FROM app.messages AS m WHERE m.n >= 2 -- hers", LastRows: 2, BatchRows: 1})
 	wantEvents(t, sub, `initial more=true {"text":"three","n":3}`, `initial more=false {"text":"four","n":4}`)
 
 	mustExec(t, db, "bob", "INSERT INTO app.messages (text, n) VALUES ('not hers', 5)")

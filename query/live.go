@@ -18,6 +18,8 @@ type LivePlan struct {
 	Columns          []string // in lower case, nil = *
 	Aliases          []string // parallel to Columns: the names in the result
 	Where            string   // text of the condition, "" = none
+	From             string   // text of the table, its alias and the condition: what follows FROM
+	Alias            string   // the name by which the condition may qualify columns
 
 	tree node  // of the condition
 	plan *Plan // of a SELECT that the condition's text is part of
@@ -54,6 +56,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		return refuse(-1, "parameters are not possible")
 	}
 	lp := &LivePlan{Namespace: p.tables[0].Namespace, Table: p.tables[0].Name, Pos: p.tables[0].Pos, tree: tree.child("where_clause")}
+	lp.From, lp.Alias = text[p.refs[0].start:p.end], p.refs[0].name
 	list := tree.list("select_list")
 	for _, c := range list {
 		if c.str("class") == "STAR" && len(list) == 1 && len(p.stars) == 1 {
@@ -83,7 +86,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		}
 	}
 	// The condition's own text, in a statement that returns the rows it holds for.
-	lp.plan, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + text[p.refs[0].start:p.end])
+	lp.plan, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + lp.From)
 	if err != nil || len(lp.plan.refs) != 1 {
 		return refuse(-1, "the condition cannot be cut out of the text")
 	}
