@@ -263,7 +263,7 @@ func (w *writer) flushChunk() error {
 		return fmt.Errorf("encode: %w", err)
 	}
 	w.groupRows, w.groupBytes = 0, 0
-	if int64(w.out.Len()) >= w.fileMax {
+	if w.w.Size() >= w.fileMax {
 		return w.closeFile()
 	}
 	return nil
