@@ -203,6 +203,7 @@ func TestChurn(t *testing.T) {
 			default:
 				hub.Committed(batches[commits%users])
 				commits++
+				time.Sleep(10 * time.Microsecond)
 			}
 		}
 	})
@@ -279,7 +280,7 @@ func TestIdleSubscriptionsAreSmall(t *testing.T) {
 	if each > bytesMax {
 		t.Errorf("an idle subscription needs %d B, expected at most %d", each, bytesMax)
 	}
-	if now := runtime.NumGoroutine(); now != goroutines {
+	if now := runtime.NumGoroutine(); now > goroutines {
 		t.Errorf("%d goroutines before, %d with %d subscriptions", goroutines, now, n)
 	}
 	hub.CloseAll("done")

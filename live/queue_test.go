@@ -75,7 +75,7 @@ func TestGiantBatch(t *testing.T) {
 
 // Whatever a reader does not do, it pins no more than its queue.
 func TestSlowReadersUseBoundedMemory(t *testing.T) {
-	const queue, piece, readers, total = 1 << 20, 100 << 10, 3, 200 << 20
+	const queue, piece, readers, total = 1 << 20, 100 << 10, 3, 50 << 20
 	for _, phase := range []string{"waiting", "replaying", "live", "half read"} {
 		t.Run(phase, func(t *testing.T) {
 			hub := NewHub(Options{QueueBytesMax: queue})
@@ -107,7 +107,7 @@ func TestSlowReadersUseBoundedMemory(t *testing.T) {
 						}
 					}
 				}
-				if i%200 == 0 {
+				if i%100 == 0 {
 					worst = max(worst, heap()-before)
 				}
 			}
