@@ -36,7 +36,8 @@ func (h *heard) all() []*row.Batch {
 // no replay, no watermark. Then everybody does.
 func TestNothingIsSeenBeforeTheSync(t *testing.T) {
 	var gate atomic.Pointer[chan struct{}]
-	fs := hookFS{vfs.NewMem(), func() {
+	disk := vfs.NewCrashableMem()
+	fs := hookFS{disk, func() {
 		if c := gate.Load(); c != nil {
 			<-*c
 		}
@@ -59,9 +60,9 @@ func TestNothingIsSeenBeforeTheSync(t *testing.T) {
 		acked <- c
 	}()
 	var v *View
+	var rec record
 	for { // until the row is in Pebble; its sync hangs
 		v = b.View()
-		var rec record
 		if _, err := readSnapshot(v.snap, appendPartitionKey(nil, partitionPrefix(ana)), rec.read); err != nil {
 			t.Fatal(err)
 		}
@@ -95,6 +96,7 @@ func TestNothingIsSeenBeforeTheSync(t *testing.T) {
 	if s, err := v.Partition(t.Context(), ben); err != nil || s.Seq() != first.Last {
 		t.Errorf("view of ben: %v, expected no wait: he has no rows", err)
 	}
+	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
 
 	gate.Store(nil)
 	close(closed)
@@ -109,6 +111,15 @@ func TestNothingIsSeenBeforeTheSync(t *testing.T) {
 	b.stop()
 	if n := len(h.all()); n != 2 {
 		t.Errorf("%d events after the sync, expected 2", n)
+	}
+
+	// Had the power gone instead, the row would be lost, but not its Seq free.
+	again := start(t, Options{FS: crashed})
+	if n := len(again.rowsOf(ana)); n != 1 {
+		t.Errorf("%d rows after the crash, expected the durable one", n)
+	}
+	if c := again.commit(ana, insert(3, "three")); c.First <= rec.last {
+		t.Errorf("seq %d after a crash, Pebble had shown %d", c.First, rec.last)
 	}
 }
 
