@@ -98,15 +98,7 @@ func (c *Catalog) Table(namespace, name string) (*Table, error) {
 	if t, ok := s.tables[tableKey{namespace, name}]; ok {
 		return t, nil
 	}
-	// The other tables of the namespace, and those of this name in other namespaces.
-	var among []string
-	for key := range s.tables {
-		if key.namespace == namespace || key.name == name {
-			among = append(among, key.namespace+"."+key.name)
-		}
-	}
-	slices.Sort(among)
-	return nil, notFound("table", namespace+"."+name, among)
+	return nil, notFound("table", namespace+"."+name, s.names())
 }
 
 // TableByID is the table with that id, also if it is dropped.

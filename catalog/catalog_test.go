@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,10 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"kalamdb/row"
 	"kalamdb/storagelocations"
 	"kalamdb/storagelocations/buckettest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t testing.TB, b storagelocations.Bucket) *Catalog {
 	t.Helper()
@@ -93,6 +98,14 @@ func TestLifeOfEverything(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			return b
+		},
+		"s3": func(t *testing.T) storagelocations.Bucket {
+			b, err := storagelocations.NewS3(t.Context(), buckettest.StartMinIO(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { b.(io.Closer).Close() })
 			return b
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type state struct {
 	locations  map[string]*locationJSON
 	tables     map[tableKey]*Table // those that are not dropped
 	byID       map[uint64]*Table   // dropped ones too
+	names      func() []string     // namespace.name of tables, sorted: made when first needed, for typing errors
 }
 
 type tableKey struct{ namespace, name string }
@@ -78,7 +80,10 @@ func (c *Catalog) load(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	s := &state{map[string]*namespaceJSON{}, map[string]*locationJSON{}, map[tableKey]*Table{}, map[uint64]*Table{}}
+	s := &state{
+		namespaces: map[string]*namespaceJSON{}, locations: map[string]*locationJSON{},
+		tables: map[tableKey]*Table{}, byID: map[uint64]*Table{},
+	}
 	for i, name := range names {
 		if e := loaded[i]; e.doc != nil {
 			c.entries[name] = e
@@ -87,8 +92,21 @@ func (c *Catalog) load(ctx context.Context) error {
 	for name := range c.entries {
 		c.derive(s, c.entries[name].doc)
 	}
-	c.state.Store(s)
+	c.publish(s)
 	return nil
+}
+
+// publish makes s the truth for readers.
+func (c *Catalog) publish(s *state) {
+	s.names = sync.OnceValue(func() []string {
+		names := make([]string, 0, len(s.tables))
+		for key := range s.tables {
+			names = append(names, key.namespace+"."+key.name)
+		}
+		slices.Sort(names)
+		return names
+	})
+	c.state.Store(s)
 }
 
 // read reads one document; the entry is empty if there is none.
@@ -165,7 +183,7 @@ func (c *Catalog) saw(name string, e entry) {
 			c.derive(&s, doc)
 		}
 	}
-	c.state.Store(&s)
+	c.publish(&s)
 }
 
 // begin starts a change: c.change is held until end is called.
