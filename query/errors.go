@@ -55,8 +55,7 @@ var kinds = map[string]string{
 	"conversion": "INVALID_VALUE", "out of range": "INVALID_VALUE", "invalid input": "INVALID_VALUE",
 	"decimal": "INVALID_VALUE", "divide by zero": "INVALID_VALUE", "object size": "INVALID_VALUE",
 	"parameter not resolved": "INVALID_PARAMETER", "parameter not allowed": "INVALID_PARAMETER",
-	"not implemented": "NOT_SUPPORTED_YET", "out of memory": "OUT_OF_MEMORY", "permission": "FORBIDDEN_STATEMENT",
-	"invalid configuration": "FORBIDDEN_STATEMENT", "missing extension": "NOT_SUPPORTED_YET",
+	"not implemented": "NOT_SUPPORTED_YET", "out of memory": "OUT_OF_MEMORY", "missing extension": "NOT_SUPPORTED_YET",
 	"extension autoloading": "NOT_SUPPORTED_YET",
 }
 
@@ -100,9 +99,6 @@ func (e *Engine) translate(err error, in *instance, o *origin) error {
 	}
 	if e.secret(out.Message) {
 		out.Message = "the statement failed"
-		if code == "FORBIDDEN_STATEMENT" {
-			out.Message = "the statement is not allowed"
-		}
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -201,8 +202,10 @@ func (m *merge) touch(files []*mergeFile, hot Hot) (keys [][]byte, complete bool
 	return keys, complete, nil
 }
 
-// localAtOnce is how many files of a statement are fetched at the same time.
-const localAtOnce = 16
+const (
+	localAtOnce = 16                     // files of a statement fetched at the same time
+	localSlow   = 500 * time.Microsecond // a file that takes longer was not in the cache
+)
 
 // local makes the files of the groups local.
 func (m *merge) local(groups []*fileGroup) error {
@@ -213,11 +216,22 @@ func (m *merge) local(groups []*fileGroup) error {
 	releases := make([]func(), len(files))
 	eg, ctx := errgroup.WithContext(m.ctx)
 	eg.SetLimit(localAtOnce)
-	for i, f := range files {
-		eg.Go(func() (err error) {
-			f.path, releases[i], err = f.Local(ctx)
-			return err
-		})
+	fetch := func(i int) (err error) {
+		files[i].path, releases[i], err = files[i].Local(ctx)
+		return err
+	}
+	slow := false // a file had to come from the bucket: fetch the rest at the same time
+	for i := range files {
+		if slow {
+			eg.Go(func() error { return fetch(i) })
+			continue
+		}
+		start := time.Now()
+		if err := fetch(i); err != nil {
+			eg.Go(func() error { return err })
+			break
+		}
+		slow = time.Since(start) > localSlow
 	}
 	err := eg.Wait()
 	for _, r := range releases {
@@ -319,7 +333,7 @@ func (m *merge) buffered(g *fileGroup) {
 		m.out.WriteString(" ANTI JOIN " + scanFunction + "(" + strconv.Itoa(g.source) + ") AS h ON ")
 		m.sameKey("h")
 	}
-	if !m.ref.deleted {
+	if !m.ref.deleted && slices.ContainsFunc(g.files, func(f *mergeFile) bool { return f.Deleted > 0 }) {
 		m.out.WriteString(` WHERE NOT f."_deleted"`)
 	}
 }
@@ -333,14 +347,21 @@ func (m *merge) sameKey(with string) {
 	}
 }
 
-// columns writes SELECT and the columns a statement sees.
+// columns writes SELECT and the columns a statement sees. A file gives every type as
+// declared, but for the ones that Parquet knows in another form.
 func (m *merge) columns(table string) {
 	m.out.WriteString("SELECT ")
 	for i, c := range m.rel.Schema.Columns {
 		if i > 0 {
 			m.out.WriteString(", ")
 		}
-		m.out.WriteString(table + quoteName(c.Name))
+		name := quoteName(c.Name)
+		switch c.Type.Kind {
+		case row.Embedding, row.JSON, row.UUID:
+			m.out.WriteString("CAST(" + table + name + " AS " + c.Type.String() + ") AS " + name)
+		default:
+			m.out.WriteString(table + name)
+		}
 	}
 	if m.shown(row.ColSeq) {
 		m.out.WriteString(", " + table + `"_seq"`)
@@ -370,21 +391,13 @@ func (m *merge) shown(name string) bool {
 	return !m.ref.bare
 }
 
-// read writes FROM and the files with the columns of the relation's schema.
+// read writes FROM and the files.
 func (m *merge) read(files []*mergeFile) {
-	m.out.WriteString(" FROM ")
+	m.out.WriteString(" FROM read_parquet([")
 	same := true
 	for _, f := range files {
 		same = same && (f.Schema == nil || f.Schema.Version == m.rel.Schema.Version)
 	}
-	casts := ""
-	for _, c := range m.rel.Schema.Columns {
-		if casts != "" {
-			casts += ", "
-		}
-		casts += "CAST(" + quoteName(c.Name) + " AS " + c.Type.String() + ") AS " + quoteName(c.Name)
-	}
-	m.out.WriteString("(SELECT " + casts + `, CAST("_seq" AS BIGINT) AS "_seq", CAST("_updated" AS TIMESTAMP) AS "_updated", "_deleted" FROM read_parquet([`)
 	for i, f := range files {
 		if i > 0 {
 			m.out.WriteString(", ")
@@ -405,7 +418,7 @@ func (m *merge) read(files []*mergeFile) {
 		m.field(row.IDDeleted, row.ColDeleted, row.Type{Kind: row.Boolean})
 		m.out.WriteString("}")
 	}
-	m.out.WriteString("))")
+	m.out.WriteString(")")
 }
 
 // field writes one entry of the map from field ids to columns.
