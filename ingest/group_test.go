@@ -37,6 +37,7 @@ func TestOneGroup(t *testing.T) {
 	write := func(p row.Partition, m ...Mutation) Write {
 		return Write{Partition: p, Schema: testSchema, Mutations: m}
 	}
+	queue(write(ana, insert(50, "makes ana known")))
 	queue(write(ana, insert(1, "refused"), insert(2, "refused"), insert(1, "twice")))
 	queue(write(ana, insert(2, "first")))
 	queue(write(ben, insert(1, "refused too")), write(ana, insert(2, "twice")))
@@ -49,7 +50,7 @@ func TestOneGroup(t *testing.T) {
 	last := row.Seq(0)
 	for i, a := range answers {
 		got := <-a
-		if dup := (*DuplicateError)(nil); i == 0 || i == 2 {
+		if dup := (*DuplicateError)(nil); i == 1 || i == 3 {
 			if !errors.As(got.err, &dup) {
 				t.Errorf("commit %d: %v, expected a DuplicateError", i, got.err)
 			}
@@ -61,10 +62,10 @@ func TestOneGroup(t *testing.T) {
 		last = got.c.Last
 	}
 	r := &running{Buffer: b, t: t}
-	if n := len(r.rowsOf(ana)); n != 3 || r.get(ana, 1).Values[1].Str() != "second" {
-		t.Errorf("ana has %d rows, expected 3", n)
+	if n := len(r.rowsOf(ana)); n != 4 || r.get(ana, 1).Values[1].Str() != "second" {
+		t.Errorf("ana has %d rows, expected 4", n)
 	}
-	if r.get(ben, 1).Values[1].Str() != "third" || r.Stats().Rows != 4 || r.Stats().Partitions != 2 {
+	if r.get(ben, 1).Values[1].Str() != "third" || r.Stats().Rows != 5 || r.Stats().Partitions != 2 {
 		t.Errorf("ben has %v, stats %+v", r.rowsOf(ben), r.Stats())
 	}
 	cancel()
