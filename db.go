@@ -118,10 +118,8 @@ func (db *DB) run() {
 	}
 	watch("ingest", db.buffer.Run)
 	watch("lake", db.lake.Run)
-	for _, t := range db.catalog.Tables() {
-		if t.Dropped {
-			db.removeDropped(t)
-		}
+	for _, t := range db.catalog.Dropped() {
+		db.removeDropped(t)
 	}
 }
 

@@ -34,7 +34,7 @@ func (db *DB) dropNamespace(ctx context.Context, st *sql.DropNamespace) error {
 	}
 	if st.Cascade {
 		for _, t := range db.catalog.Tables() {
-			if t.Ref.Namespace != st.Name || t.Dropped {
+			if t.Ref.Namespace != st.Name {
 				continue
 			}
 			if err := db.drop(ctx, t); err != nil {
@@ -207,10 +207,10 @@ func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTa
 		t.Location = loc.Name
 		place = loc.Path
 	} else if place == "" {
-		t.Location = defaultLocation
+		t.Location = catalog.DefaultName
 		return nil
 	}
-	if t.Location == defaultLocation {
+	if t.Location == catalog.DefaultName {
 		return nil
 	}
 	if t.Location != "" && !strings.Contains(place, "${") {

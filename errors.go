@@ -108,6 +108,18 @@ func asError(err error) *Error {
 		return fail(CodeInUse, "%s", err)
 	case errors.Is(err, catalog.ErrInvalid):
 		return fail(CodeInvalidDefinition, "%s", err)
+	case errors.Is(err, live.ErrTooMany):
+		e := fail("BUSY", "%s", err)
+		e.RetryAfter = time.Second
+		return e
+	case errors.Is(err, live.ErrClosed):
+		return notReady()
+	case errors.Is(err, catalog.ErrConflict):
+		return fail(CodeConflict, "%s", err).details("try again")
+	case errors.Is(err, catalog.ErrUnknown):
+		e := fail(CodeNotReady, "the storage did not answer, so the change may or may not have happened").details("look whether it has, then try again")
+		e.RetryAfter, e.Cause = time.Second, err
+		return e
 	case errors.Is(err, row.ErrValue):
 		return fail(CodeInvalidValue, "%s", err)
 	case errors.Is(err, ingest.ErrConflict):
@@ -119,9 +131,7 @@ func asError(err error) *Error {
 		e.RetryAfter, e.Cause = bufferFullRetryAfter, err
 		return e
 	case errors.Is(err, ingest.ErrClosed):
-		e := fail(CodeNotReady, "the database is closing")
-		e.RetryAfter = time.Second
-		return e
+		return notReady()
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(CodeTimeout, "the statement took longer than its time limit")
 	case errors.Is(err, context.Canceled):
@@ -133,9 +143,15 @@ func asError(err error) *Error {
 }
 
 func notFoundError(nf *catalog.NotFoundError) *Error {
-	code := map[string]string{"table": CodeTableNotFound, "namespace": CodeNamespaceNotFound, "location": CodeLocationNotFound}[nf.Kind]
+	code := map[string]string{"table": CodeTableNotFound, "namespace": CodeNamespaceNotFound, "storage location": CodeLocationNotFound}[nf.Kind]
 	if code == "" {
 		code = CodeNotFound
 	}
 	return fail(code, "%s %s does not exist", nf.Kind, nf.Name).details(didYouMean(nf.Nearest))
+}
+
+func notReady() *Error {
+	e := fail(CodeNotReady, "the database is closing")
+	e.RetryAfter = time.Second
+	return e
 }

@@ -12,12 +12,10 @@ import (
 )
 
 const (
-	statementsMax   = 1000
-	defaultNS       = "default"
-	defaultLocation = "default"
-	systemNS        = "system"
-	infoSchemaNS    = "information_schema"
-	commitTriesMax  = 50 // of a statement whose rows change under it
+	statementsMax  = 1000
+	systemNS       = "system"
+	infoSchemaNS   = "information_schema"
+	commitTriesMax = 50 // of a statement whose rows change under it
 )
 
 // A statement is one parsed and authorised statement of a request.
@@ -106,7 +104,7 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 	}
 	namespace := req.Namespace
 	if namespace == "" {
-		namespace = defaultNS
+		namespace = catalog.DefaultName
 	}
 	list := make([]statement, len(parsed))
 	for i, s := range parsed {

@@ -3,7 +3,6 @@ package kalamdb
 import (
 	"strconv"
 
-	"kalamdb/catalog"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
@@ -27,23 +26,12 @@ func (db *DB) showTables(s *statement, st *sql.ShowTables) (Result, error) {
 		}
 	}
 	var rows [][]string
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		if st.All || t.Ref.Namespace == namespace {
 			rows = append(rows, []string{t.Ref.Namespace, t.Ref.Name, string(t.Type)})
 		}
 	}
 	return textTable([]string{"namespace", "table_name", "table_type"}, rows), nil
-}
-
-// liveTables are the tables that are not dropped.
-func (db *DB) liveTables() []*catalog.Table {
-	var list []*catalog.Table
-	for _, t := range db.catalog.Tables() {
-		if !t.Dropped {
-			list = append(list, t)
-		}
-	}
-	return list
 }
 
 // describe has DuckDB's columns of DESCRIBE.

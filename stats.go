@@ -11,5 +11,5 @@ type Stats struct {
 
 // Stats returns the numbers of this moment. It is cheap enough for every scrape.
 func (db *DB) Stats() Stats {
-	return Stats{Buffer: db.buffer.Stats(), LiveQueries: len(db.hub.List())}
+	return Stats{Buffer: db.buffer.Stats(), LiveQueries: db.hub.Count()}
 }

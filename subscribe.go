@@ -59,7 +59,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	}
 	s := &statement{namespace: req.Namespace, req: &Request{As: req.As}}
 	if s.namespace == "" {
-		s.namespace = defaultNS
+		s.namespace = catalog.DefaultName
 	}
 	t, err := db.liveTable(s, plan)
 	if err != nil {
@@ -97,8 +97,9 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 			return nil, err
 		}
 	}
-	sub.Start(out.Seq)
-	return out, nil
+	// A replay of nothing: should the queue overflow before the client has read its
+	// snapshot, the hub goes on from the change log.
+	return out, sub.Replay(ctx, db.buffer, out.Seq, out.Seq)
 }
 
 func (req *SubscribeRequest) check() error {
@@ -197,13 +198,8 @@ func (s *Subscription) resume(ctx context.Context, p row.Partition, from row.Seq
 		return fail(CodeCursorExpired, "the cursor %d is newer than the newest change %d: it is of another server or of a lost history", from, newest).
 			details("subscribe again with last_rows to get a new snapshot")
 	}
-	// Asking for nothing finds out whether the log still reaches back to from.
-	if err := s.db.buffer.Changes(ctx, p, from, from, func(*row.Batch) error { return nil }); err != nil {
-		return err
-	}
 	s.Resumed = true
-	s.sub.Replay(s.db.ctx, s.db.buffer, from, max(from, s.Seq))
-	return nil
+	return s.sub.Replay(ctx, s.db.buffer, from, max(from, s.Seq))
 }
 
 // snapshot reads the newest rows of the query's result, oldest of them first.
@@ -266,15 +262,13 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	e, err := s.sub.Next(ctx)
 	if err != nil {
 		var ended *live.EndedError
-		switch {
-		case errors.As(err, &ended) && ended.Cause == nil:
-			return Event{}, &Ended{Reason: ended.Reason, Seq: ended.Seq}
-		case errors.As(err, &ended):
-			return Event{}, s.db.failed(ended.Cause, 0)
-		case ctx.Err() != nil:
-			return Event{}, ctx.Err()
+		if !errors.As(err, &ended) {
+			return Event{}, err
 		}
-		return Event{}, s.db.failed(err, 0)
+		if ended.Cause != nil {
+			s.db.log.Warn("live query ended", "id", s.ID, "reason", ended.Reason, "err", ended.Cause)
+		}
+		return Event{}, &Ended{Reason: ended.Reason, Seq: ended.Seq}
 	}
 	ev := Event{Change: e.Op.String(), Seq: e.Seq, Rows: s.encode(e.Rows, e.Op == row.Delete), Old: s.encode(e.Old, false)}
 	if e.LeftFilter {
@@ -303,10 +297,8 @@ func (s *Subscription) Close() { s.sub.Close() }
 
 // killLiveQuery ends a live query: one's own, or anyone's for operators.
 func (db *DB) killLiveQuery(s *statement, st *sql.KillLiveQuery) error {
-	mine := s.req.As.Role >= auth.DBA || slices.ContainsFunc(db.hub.List(), func(q live.Info) bool {
-		return q.Spec.ID == st.ID && q.Spec.User == string(s.req.As.User)
-	})
-	if !mine || !db.hub.Kill(st.ID) {
+	q, found := db.hub.Find(st.ID)
+	if !found || s.req.As.Role < auth.DBA && q.User != string(s.req.As.User) || !db.hub.Kill(st.ID) {
 		return fail(CodeNotFound, "no live query %s", st.ID).details("system.live_queries lists them")
 	}
 	return nil

@@ -140,7 +140,7 @@ func moment(t time.Time) row.Value {
 
 func namespaceRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 	tables := map[string]int64{}
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		tables[t.Ref.Namespace]++
 	}
 	for _, n := range db.catalog.Namespaces() {
@@ -149,7 +149,7 @@ func namespaceRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 }
 
 func tableRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		retention := t.DeletedRetention.String()
 		if t.DeletedRetention < 0 {
 			retention = "off"
@@ -169,7 +169,7 @@ func tablePlaceText(t *catalog.Table) string {
 }
 
 func schemaRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		for _, v := range t.Versions {
 			add(text(t.Ref.Colon()), text(t.Ref.Namespace), text(t.Ref.Name), integer(int64(v.Version)), text(arrowSchemaJSON(v.Schema)), text(v.Changes), moment(v.Created))
 		}
@@ -179,7 +179,7 @@ func schemaRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 func locationRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 	for _, l := range db.catalog.Locations() {
 		path := l.Path
-		if l.Name == defaultLocation {
+		if l.Name == catalog.DefaultName {
 			path = db.bucket.URL()
 		}
 		add(text(l.Name), text(l.Type), text(path), textOrNull(l.CredentialsRef), number(int64(db.catalog.Usage(l.Name))), moment(l.Created), moment(l.Updated))
@@ -200,16 +200,16 @@ func jobRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 // liveQueryRows are all live queries for operators, one's own for everyone else.
 func liveQueryRows(db *DB, as auth.Principal, add func(...row.Value)) {
 	for _, q := range db.hub.List() {
-		if as.Role < auth.DBA && q.Spec.User != string(as.User) {
+		if as.Role < auth.DBA && q.User != string(as.User) {
 			continue
 		}
-		add(text(q.Spec.ID), text(q.Spec.ConnectionID), text(q.Spec.Partition.Table.Colon()), text(q.Spec.QueryID), text(q.Spec.User), text(q.Spec.Query),
-			text(q.Spec.Options), moment(q.Created), moment(q.Updated), number(q.Changes), text(q.Node))
+		add(text(q.ID), text(q.ConnectionID), text(q.Partition.Table.Colon()), text(q.QueryID), text(q.User), text(q.Query),
+			text(q.Options), moment(q.Created), moment(q.Updated), number(q.Changes), text(q.Node))
 	}
 }
 
 func infoTableRows(db *DB, as auth.Principal, add func(...row.Value)) {
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		add(text("kalamdb"), text(t.Ref.Namespace), text(t.Ref.Name), text("BASE TABLE"))
 	}
 	for full, st := range systemTables {
@@ -230,7 +230,7 @@ func infoColumnRows(db *DB, as auth.Principal, add func(...row.Value)) {
 			add(text("kalamdb"), text(namespace), text(name), text(c.Name), integer(int64(i+1)), textOrNull(c.Default), text(nullable), text(c.Type.String()))
 		}
 	}
-	for _, t := range db.liveTables() {
+	for _, t := range db.catalog.Tables() {
 		columns(t.Ref.Namespace, t.Ref.Name, append(slices.Clone(t.Schema().Columns),
 			row.Column{Name: row.ColUpdated, Type: row.Type{Kind: row.Timestamp}, NotNull: true}, row.Column{Name: row.ColDeleted, Type: row.Type{Kind: row.Boolean}, NotNull: true}))
 	}
