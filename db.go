@@ -75,6 +75,9 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if db.secret, err = auth.LoadOrCreateSecret(filepath.Join(o.DataDir, "secret")); err != nil {
 		return nil, err
 	}
+	if o.Lake.Node, err = nodeID(o.DataDir); err != nil {
+		return nil, err
+	}
 	db.places = storagelocations.NewPlaces(storagelocations.Options{S3: o.S3})
 	if db.bucket, err = db.places.Bucket(ctx, o.storageURL()); err != nil {
 		return nil, err
