@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/duckdb/duckdb-go/v2/mapping"
+
 	"kalamdb/row"
 )
 
@@ -120,14 +122,12 @@ func benchRaw(b *testing.B, e *Engine, text string) {
 	defer e.release(in)
 	c := <-in.workers
 	defer func() { in.workers <- c }()
-	res, err := c.execute(context.Background(), text, &statement{}, nil)
+	rows := &Rows{rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
+	res, err := c.execute(context.Background(), text, &statement{}, nil, rows.add)
 	if err != nil {
 		b.Fatal(err)
 	}
-	rows, err := newRows(res, e.o)
-	if err != nil {
-		b.Fatal(err)
-	}
+	mapping.DestroyResult(res)
 	for rows.Next() {
 	}
 	rows.Close()

@@ -104,6 +104,21 @@ func (d *decoder) open(vec mapping.Vector) {
 	}
 }
 
+// textBytes is the length of the first n texts of a vector, 0 for other types.
+func (d *decoder) textBytes(vec mapping.Vector, n int) int64 {
+	if d.id != mapping.TypeVarchar && d.id != mapping.TypeBlob {
+		return 0
+	}
+	var sum int64
+	data, validity := mapping.VectorGetData(vec), mapping.VectorGetValidity(vec)
+	for i := range n {
+		if validity == nil || *at[uint64](validity, i/64)>>(i%64)&1 == 1 {
+			sum += int64(at[stringT](data, i).length)
+		}
+	}
+	return sum
+}
+
 var errResultType = errors.New("the type cannot be sent, cast it to VARCHAR")
 
 // value is the i-th value.

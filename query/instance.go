@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	bindings "github.com/duckdb/duckdb-go-bindings"
 	"github.com/duckdb/duckdb-go/v2/mapping"
 )
 
@@ -201,8 +202,10 @@ func (c *conn) parse(text string) ([]byte, error) {
 }
 
 // execute runs the one statement in sql. The sources and the session of st are what
-// its callbacks see. The result is complete when execute returns.
-func (c *conn) execute(ctx context.Context, sql string, st *statement, bind func(mapping.PreparedStatement) error) (*mapping.Result, error) {
+// its callbacks see. DuckDB produces the result in pieces: each gets them one by one
+// and owns them, so a result that grows too large is stopped while it grows. When
+// execute returns, the statement has ended; the caller destroys the result.
+func (c *conn) execute(ctx context.Context, sql string, st *statement, bind func(mapping.PreparedStatement) error, each func(*mapping.Result, mapping.DataChunk) error) (*mapping.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -232,7 +235,8 @@ func (c *conn) execute(ctx context.Context, sql string, st *statement, bind func
 	}
 	var pending mapping.PendingResult
 	defer mapping.DestroyPending(&pending)
-	if mapping.PendingPrepared(prepared, &pending) == mapping.StateError {
+	// Not in the mapping package: the only way to a result that is not complete in memory first.
+	if bindings.PendingPreparedStreaming(prepared, &pending) == mapping.StateError {
 		return nil, errors.Join(st.failure(), duckError(mapping.PendingError(pending)))
 	}
 	res := new(mapping.Result)
@@ -240,6 +244,20 @@ func (c *conn) execute(ctx context.Context, sql string, st *statement, bind func
 		err := errors.Join(st.failure(), duckError(mapping.ResultError(res)))
 		mapping.DestroyResult(res)
 		return nil, err
+	}
+	for {
+		chunk := mapping.FetchChunk(*res)
+		if chunk.Ptr == nil {
+			break
+		}
+		if err := each(res, chunk); err != nil {
+			mapping.DestroyResult(res)
+			return nil, err
+		}
+	}
+	if msg := mapping.ResultError(res); msg != "" {
+		mapping.DestroyResult(res)
+		return nil, errors.Join(st.failure(), duckError(msg))
 	}
 	return res, nil
 }

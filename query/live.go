@@ -190,22 +190,19 @@ func (f *Filter) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	defer func() { in.workers <- c }()
 	session := f.session
 	session.Now = time.Now()
-	res, err := c.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil)
-	if err != nil {
-		return nil, f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
-	}
-	defer mapping.DestroyResult(res)
-	for {
-		chunk := mapping.FetchChunk(*res)
-		if chunk.Ptr == nil {
-			return ok, nil
-		}
+	res, err := c.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil, func(_ *mapping.Result, chunk mapping.DataChunk) error {
 		data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
 		for i := range int(mapping.DataChunkGetSize(chunk)) {
 			ok[*at[int64](data, i)] = true
 		}
 		mapping.DestroyDataChunk(&chunk)
+		return nil
+	})
+	if err != nil {
+		return nil, f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
 	}
+	mapping.DestroyResult(res)
+	return ok, nil
 }
 
 // splice puts the rows in the place of the table.

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -18,20 +19,23 @@ type Column struct {
 type Rows struct {
 	columns  []Column
 	decoders []*decoder
-	res      *mapping.Result
 	chunks   []mapping.DataChunk // what is still to read
 	size     int                 // rows of chunks[0], once opened
 	at       int                 // the next row of chunks[0]
 	opened   bool
 	values   []row.Value
 	err      error
-	bytes    int64
-	bytesMax int64
+
+	rows, bytes       int64 // of all chunks
+	rowsMax, bytesMax int64
+	sent              int64 // bytes of the values handed out
 }
 
-// newRows takes over res.
-func newRows(res *mapping.Result, o Options) (*Rows, error) {
-	r := &Rows{res: res, bytesMax: o.ResultBytesMax}
+// describe notes the columns of the result.
+func (r *Rows) describe(res *mapping.Result) {
+	if r.values != nil {
+		return
+	}
 	n := int(mapping.ColumnCount(res))
 	r.values = make([]row.Value, n)
 	for i := range n {
@@ -41,21 +45,32 @@ func newRows(res *mapping.Result, o Options) (*Rows, error) {
 		mapping.DestroyLogicalType(&lt)
 		r.decoders = append(r.decoders, d)
 	}
-	var rows int64
-	for {
-		c := mapping.FetchChunk(*res)
-		if c.Ptr == nil {
-			break
-		}
-		r.chunks = append(r.chunks, c)
-		if rows += int64(mapping.DataChunkGetSize(c)); rows > o.ResultRowsMax {
-			r.Close()
-			return nil, &Error{Code: "RESULT_TOO_LARGE", Pos: -1,
-				Message: fmt.Sprintf("the result has more than %d rows, the limit of one result", o.ResultRowsMax),
-				Details: "add LIMIT or a narrower WHERE"}
-		}
+}
+
+// add takes over a piece of the result, unless that makes the result too large.
+func (r *Rows) add(res *mapping.Result, chunk mapping.DataChunk) error {
+	r.describe(res)
+	r.chunks = append(r.chunks, chunk)
+	n := int(mapping.DataChunkGetSize(chunk))
+	if r.rows += int64(n); r.rows > r.rowsMax {
+		return &Error{Code: "RESULT_TOO_LARGE", Pos: -1,
+			Message: fmt.Sprintf("the result has more than %d rows, the limit of one result", r.rowsMax),
+			Details: "add LIMIT or a narrower WHERE"}
 	}
-	return r, nil
+	r.bytes += int64(n*len(r.decoders)) * int64(unsafe.Sizeof(row.Value{}))
+	for i, d := range r.decoders {
+		r.bytes += d.textBytes(mapping.DataChunkGetVector(chunk, mapping.IdxT(i)), n)
+	}
+	if r.bytes > r.bytesMax {
+		return r.tooManyBytes()
+	}
+	return nil
+}
+
+func (r *Rows) tooManyBytes() error {
+	return &Error{Code: "RESULT_TOO_LARGE", Pos: -1,
+		Message: fmt.Sprintf("the result has more than %d bytes, the limit of one result", r.bytesMax),
+		Details: "add LIMIT or select fewer columns"}
 }
 
 // Columns describes the columns.
@@ -87,12 +102,10 @@ func (r *Rows) Next() bool {
 			return false
 		}
 		r.values[i] = v
-		r.bytes += int64(v.Bytes())
+		r.sent += int64(v.Bytes())
 	}
-	if r.bytes > r.bytesMax {
-		r.err = &Error{Code: "RESULT_TOO_LARGE", Pos: -1,
-			Message: fmt.Sprintf("the result has more than %d bytes, the limit of one result", r.bytesMax),
-			Details: "add LIMIT or select fewer columns"}
+	if r.sent > r.bytesMax { // nested values weigh more than add could see
+		r.err = r.tooManyBytes()
 		return false
 	}
 	r.at++
@@ -111,8 +124,4 @@ func (r *Rows) Close() {
 		mapping.DestroyDataChunk(&r.chunks[i])
 	}
 	r.chunks = nil
-	if r.res != nil {
-		mapping.DestroyResult(r.res)
-		r.res = nil
-	}
 }

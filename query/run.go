@@ -157,9 +157,13 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 	c := <-in.workers
 	defer func() { in.workers <- c }()
 	st := &statement{sources: sp.sources, session: session}
-	res, err := c.execute(limited, sp.text, st, func(stmt mapping.PreparedStatement) error { return bind(stmt, params) })
+	rows := &Rows{rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
+	res, err := c.execute(limited, sp.text, st, func(stmt mapping.PreparedStatement) error { return bind(stmt, params) }, rows.add)
 	if err != nil {
+		rows.Close()
 		return nil, e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
 	}
-	return newRows(res, e.o)
+	rows.describe(res)
+	mapping.DestroyResult(res)
+	return rows, nil
 }
