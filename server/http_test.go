@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-
 	"kalamdb"
 	"kalamdb/auth"
 	"kalamdb/row"
