@@ -25,7 +25,7 @@ setup: ## install what this machine lacks: gcc, g++, Go
 	@scripts/setup.sh
 
 build: setup ## build bin/kalamdb
-	@go build -trimpath -ldflags "-s -w -X main.release=$(RELEASE)" -o $(BIN) ./cmd/kalamdb
+	@go build -ldflags "-s -w -X main.release=$(RELEASE)" -o $(BIN) ./cmd/kalamdb
 
 run: build ## start a server on ./data (DATA=, LISTEN=) and print how to talk to it
 	@exec scripts/run.sh $(DATA) $(LISTEN)
