@@ -190,7 +190,7 @@ func (x crash) check(t *testing.T) {
 	}
 	look("after the start")
 	n := b.Stats().Rows
-	if stats := b.flushAll(); stats.Rows != n {
+	if stats := b.flushAll(); stats.Rows > n { // a sealed generation goes by itself, perhaps before
 		t.Fatalf("flushed %d rows, %d were buffered", stats.Rows, n)
 	}
 	look("after the flush")

@@ -66,7 +66,12 @@ func (b *Buffer) Flush(ctx context.Context, match func(row.Partition) bool) (Flu
 		b.endWait(w, ctx.Err())
 		b.mu.Unlock()
 	}
-	return w.stats, w.err
+	if w.err != nil {
+		return w.stats, w.err
+	}
+	// What another flush has just trimmed is gone from the state but perhaps still
+	// visible: nobody may read it in the buffer after us.
+	return w.stats, b.control(ctx, func(*group) {})
 }
 
 // countFlushed tells the waiting Flush calls that a generation of p is in the lake and
@@ -125,7 +130,7 @@ func (b *Buffer) endWait(w *flushWait, err error) {
 // Dropping an unknown table is no error.
 func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 	var running *round
-	err := b.control(func(g *group) {
+	err := b.control(ctx, func(g *group) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.dropped[id] = struct{}{}

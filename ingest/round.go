@@ -48,7 +48,7 @@ func (b *Buffer) seal(parts []*partition) error {
 		n := min(len(parts), controlPartitionsMax)
 		chunk := parts[:n]
 		parts = parts[n:]
-		err := b.control(func(*group) {
+		err := b.control(context.Background(), func(*group) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			for _, p := range chunk {
@@ -142,7 +142,7 @@ func (b *Buffer) trim(stored map[*partition]uint32) error {
 		if len(chunk) == 0 {
 			return nil
 		}
-		err := b.control(func(g *group) {
+		err := b.control(context.Background(), func(g *group) {
 			must(g.batch.Apply(deletes, nil))
 			b.mu.Lock()
 			defer b.mu.Unlock()

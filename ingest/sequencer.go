@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -210,14 +211,12 @@ func (b *Buffer) touch(p *partition) {
 
 // control runs f in the sequencer and returns when what it wrote is durable. f runs at
 // the start of a group of its own and may change the state of partitions.
-func (b *Buffer) control(f func(g *group)) error {
+func (b *Buffer) control(ctx context.Context, f func(g *group)) error {
 	r := b.newRequest()
 	r.control = f
-	if err := b.queue.put(r); err != nil {
-		b.release(r)
+	if err := b.submit(ctx, r); err != nil {
 		return err
 	}
-	<-r.done
 	b.release(r)
 	return nil
 }

@@ -58,7 +58,7 @@ func (b *Buffer) trimLog(ctx context.Context) error {
 	overdue := b.node.last > newest.seq && now-newest.time >= b.markEvery().Microseconds()
 	b.mu.Unlock()
 	if overdue { // nobody has written since: an empty group makes the mark
-		if err := b.control(func(*group) {}); err != nil {
+		if err := b.control(context.Background(), func(*group) {}); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func (b *Buffer) trimLog(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return b.control(func(g *group) {
+	return b.control(context.Background(), func(g *group) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, m := range b.marks[:n] {
@@ -124,7 +124,7 @@ func (b *Buffer) trimSome(parts []*partition, through row.Seq) ([]*partition, er
 		}
 		trims, parts = append(trims, t), parts[1:]
 	}
-	return parts, b.control(func(g *group) {
+	return parts, b.control(context.Background(), func(g *group) {
 		must(g.batch.Apply(deletes, nil))
 		b.mu.Lock()
 		defer b.mu.Unlock()
