@@ -54,8 +54,9 @@ type Buffer struct {
 	epochs  uint64 // the largest epoch ever given out
 	marks   []mark // ascending; the log is trimmed up to the first
 	waits   map[*flushWait]struct{}
-	rounds  int  // running
-	stopped bool // no more rounds and Flush calls
+	rounds  int    // running
+	started uint64 // rounds since the start
+	stopped bool   // no more rounds and Flush calls
 }
 
 // Run works until ctx is done: it commits, flushes and trims. It returns when

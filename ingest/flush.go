@@ -17,6 +17,7 @@ type FlushStats struct {
 // A flushWait is a Flush call: it waits until every row that was there when it began
 // has left the buffer. Guarded by Buffer.mu.
 type flushWait struct {
+	since uint64                 // Buffer.started when it began: a round from before fails without it
 	left  map[*partition]row.Seq // and the newest row it waits for
 	seen  map[*partition]bool    // counted in stats.Partitions
 	stats FlushStats
@@ -43,6 +44,7 @@ func (b *Buffer) Flush(ctx context.Context, match func(row.Partition) bool) (Flu
 		b.mu.Unlock()
 		return FlushStats{}, ErrClosed
 	}
+	w.since = b.started
 	b.waits[w] = struct{}{}
 	for p := range w.left {
 		if p.gone || p.active.rows+p.sealed.rows == 0 { // flushed since we looked
@@ -106,7 +108,7 @@ func (b *Buffer) leaveWait(w *flushWait, p *partition) {
 // failWaits ends the waiting for the partitions of a round that failed.
 func (b *Buffer) failWaits(r *round, err error) {
 	for w := range b.waits {
-		if slices.ContainsFunc(r.parts, func(p *partition) bool { _, waits := w.left[p]; return waits }) {
+		if r.num > w.since && slices.ContainsFunc(r.parts, func(p *partition) bool { _, waits := w.left[p]; return waits }) {
 			b.endWait(w, err)
 		}
 	}

@@ -155,6 +155,8 @@ func (b *Buffer) plan(ctx context.Context, now time.Time) []*round {
 		if r := t.pick(now); len(r.parts) > 0 {
 			r.ctx, r.cancel = context.WithCancel(ctx)
 			r.done = make(chan struct{})
+			b.started++
+			r.num = b.started
 			t.running = r
 			b.rounds++
 			rounds = append(rounds, r)

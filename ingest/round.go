@@ -14,6 +14,7 @@ import (
 // A round flushes some partitions of one table. Its steps are those of a generation's
 // life: seal all, one call of Sink.Flush, trim all.
 type round struct {
+	num    uint64 // rounds are numbered as they start
 	table  *table
 	parts  []*partition
 	ctx    context.Context
@@ -232,16 +233,6 @@ func (b *Buffer) endRound(r *round, err error) {
 	t := r.table
 	t.running = nil
 	b.rounds--
-	for _, p := range r.parts {
-		p.flushing = false
-		if p.gone {
-			continue
-		}
-		due := p.sealed.num != 0 || (rows > 0 && p.active.rows >= rows)
-		if p.urgent = p.waiters > 0 && err == nil; due || p.urgent {
-			t.enqueue(p)
-		}
-	}
 	if err == nil {
 		t.failed, t.retryAt = 0, time.Time{}
 	} else {
@@ -252,6 +243,16 @@ func (b *Buffer) endRound(r *round, err error) {
 		b.failWaits(r, err)
 		if r.ctx.Err() == nil {
 			b.log.Error("cannot flush, rows stay buffered", "table", t.ref.String(), "partitions", len(r.parts), "retry_in", wait, "error", err)
+		}
+	}
+	for _, p := range r.parts {
+		p.flushing = false
+		if p.gone {
+			continue
+		}
+		p.urgent = p.waiters > 0
+		if p.urgent || p.sealed.num != 0 || (rows > 0 && p.active.rows >= rows) {
+			t.enqueue(p)
 		}
 	}
 	b.mu.Unlock()
