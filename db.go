@@ -41,8 +41,11 @@ type DB struct {
 	engine  *query.Engine
 	jobs    *jobs.Table
 
-	writers  partitionLocks
-	defaults defaultCache
+	writers     partitionLocks
+	defaults    defaultCache
+	definitions chan struct{} // holds one token while a definition changes
+
+	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
 
 	stop    context.CancelFunc
 	ctx     context.Context // of the work that outlives a request; done when Close begins
@@ -63,7 +66,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if o, err = o.complete(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db := &DB{log: o.Logger, node: o.Node, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live)}
+	db := &DB{log: o.Logger, node: o.Node, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
+		definitions: make(chan struct{}, 1), statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())

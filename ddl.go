@@ -14,6 +14,30 @@ import (
 	"kalamdb/storagelocations"
 )
 
+// define runs one statement that changes the catalog, one at a time: what it finds
+// when it looks is still so when it acts.
+func (db *DB) define(ctx context.Context, s *statement) error {
+	select {
+	case db.definitions <- struct{}{}:
+		defer func() { <-db.definitions }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	switch st := s.Statement.(type) {
+	case *sql.CreateNamespace:
+		return db.createNamespace(ctx, st)
+	case *sql.AlterNamespace:
+		return db.catalog.AlterNamespace(ctx, st.Name, st.Options)
+	case *sql.DropNamespace:
+		return db.dropNamespace(ctx, st)
+	case *sql.CreateTable:
+		return db.createTable(ctx, s, st)
+	case *sql.DropTable:
+		return db.dropTable(ctx, s, st)
+	}
+	panic("kalamdb: broken invariant: " + s.Verb() + " is no definition")
+}
+
 func (db *DB) createNamespace(ctx context.Context, st *sql.CreateNamespace) error {
 	err := db.catalog.CreateNamespace(ctx, catalog.Namespace{Name: st.Name, Options: st.Options})
 	if st.IfNotExists && errors.Is(err, catalog.ErrExists) {
@@ -33,10 +57,17 @@ func (db *DB) dropNamespace(ctx context.Context, st *sql.DropNamespace) error {
 		return asError(err).at(st.Pos)
 	}
 	if st.Cascade {
+		var tables []*catalog.Table
 		for _, t := range db.catalog.Tables() {
 			if t.Ref.Namespace != st.Name {
 				continue
 			}
+			if err := db.refuseWatched(t); err != nil {
+				return err // before anything is dropped
+			}
+			tables = append(tables, t)
+		}
+		for _, t := range tables {
 			if err := db.drop(ctx, t); err != nil {
 				return err
 			}
@@ -76,7 +107,8 @@ func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable
 		}
 		return asError(err).at(st.Table.Pos)
 	}
-	return db.lake.AddTable(ctx, made)
+	// A caller that leaves now must not leave a table behind that cannot be flushed.
+	return db.lake.AddTable(context.WithoutCancel(ctx), made)
 }
 
 // tableSchema is the first schema of a new table. Without a declared key the
@@ -248,8 +280,8 @@ func (db *DB) dropTable(ctx context.Context, s *statement, st *sql.DropTable) er
 
 // drop makes a table invisible at once and removes its rows in the background.
 func (db *DB) drop(ctx context.Context, t *catalog.Table) error {
-	if n := db.hub.CountTable(t.Ref.ID); n > 0 {
-		return fail(CodeInUse, "table %s has %d live queries", t.Ref, n).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
+	if err := db.refuseWatched(t); err != nil {
+		return err
 	}
 	dropped, err := db.catalog.DropTable(ctx, t.Ref.Namespace, t.Ref.Name)
 	if err != nil {
@@ -257,6 +289,13 @@ func (db *DB) drop(ctx context.Context, t *catalog.Table) error {
 	}
 	db.hub.EndTable(t.Ref.ID, "table_dropped") // of those that came in between
 	db.removeDropped(dropped)
+	return nil
+}
+
+func (db *DB) refuseWatched(t *catalog.Table) error {
+	if n := db.hub.CountTable(t.Ref.ID); n > 0 {
+		return fail(CodeInUse, "table %s has %d live queries", t.Ref, n).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"kalamdb/catalog"
 	"kalamdb/ingest"
+	"kalamdb/lake"
 	"kalamdb/live"
 	"kalamdb/query"
 	"kalamdb/row"
@@ -102,6 +103,12 @@ func asError(err error) *Error {
 	case errors.As(err, &gap):
 		return fail(CodeCursorExpired, "the changes after %d are no longer kept, the oldest cursor is %d", gap.After, gap.Oldest).
 			details("subscribe again with last_rows to get a new snapshot")
+	case errors.Is(err, ingest.ErrDropped), errors.Is(err, lake.ErrUnknownTable):
+		return fail(CodeTableNotFound, "the table was dropped")
+	case errors.Is(err, lake.ErrFenced):
+		e := fail(CodeNotReady, "another server writes to this storage; this one has stopped")
+		e.RetryAfter, e.Cause = time.Minute, err
+		return e
 	case errors.Is(err, catalog.ErrExists), errors.Is(err, live.ErrExists):
 		return fail(CodeAlreadyExists, "%s", err)
 	case errors.Is(err, catalog.ErrNotEmpty), errors.Is(err, catalog.ErrInUse):

@@ -2,9 +2,9 @@ package kalamdb
 
 import (
 	"context"
+	"strings"
 	"time"
 
-	"kalamdb/auth"
 	"kalamdb/catalog"
 	"kalamdb/query"
 	"kalamdb/row"
@@ -75,12 +75,14 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 		rows.wrap = func(err error) error { return db.failed(relocated(err), 0) }
 		return rows, nil
 	}
+	switch list[0].Statement.(type) {
+	case *sql.Explain, *sql.ShowNamespaces, *sql.ShowTables, *sql.Describe:
+	default:
+		return nil, fail(CodeInvalidRequest, "%s returns no rows, expected one SELECT to stream", list[0].Verb())
+	}
 	res, err := db.Exec(ctx, req)
 	if err != nil {
 		return nil, err
-	}
-	if res[0].Columns == nil {
-		return nil, fail(CodeInvalidRequest, "%s returns no rows, expected one SELECT to stream", res[0].Statement)
 	}
 	return &Rows{columns: res[0].Columns, src: &memoryRows{rows: res[0].Rows}, done: func() {}}, nil
 }
@@ -92,7 +94,7 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 	}
 	parsed, err := sql.Parse(req.SQL)
 	if err != nil {
-		return nil, asError(err)
+		return nil, db.failed(err, len(parsed))
 	}
 	switch {
 	case len(parsed) == 0:
@@ -102,7 +104,7 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 	case len(req.Params) > 0 && len(parsed) != 1:
 		return nil, fail(CodeInvalidParams, "params are allowed with exactly one statement, the request has %d", len(parsed))
 	}
-	namespace := req.Namespace
+	namespace := strings.ToLower(req.Namespace)
 	if namespace == "" {
 		namespace = catalog.DefaultName
 	}
@@ -117,35 +119,6 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 		}
 	}
 	return list, nil
-}
-
-// authorise refuses what the role may not do. With early, the caller's expressions
-// pass the gate too, because an earlier statement would otherwise run first.
-func (db *DB) authorise(s *statement, early bool) error {
-	need := auth.User
-	switch st := s.Statement.(type) {
-	case *sql.Unsupported:
-		return fail(CodeNotSupportedYet, "%s is not supported yet", st.What).at(st.Start())
-	case *sql.Select:
-		if early {
-			_, err := db.plan(st.Text.Text, fragmentPosition(st.Text))
-			return err
-		}
-		return nil
-	case *sql.Insert, *sql.Update, *sql.Delete:
-		if early {
-			return db.gateExpressions(st)
-		}
-		return nil
-	case *sql.Explain, *sql.ShowNamespaces, *sql.ShowTables, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
-		return nil
-	default:
-		need = auth.DBA
-	}
-	if s.req.As.Role < need {
-		return fail(CodeForbidden, "%s needs the role %s, the caller is %s", s.Verb(), need, s.req.As.Role).at(s.Start())
-	}
-	return nil
 }
 
 // run1 runs one statement.
@@ -164,18 +137,10 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	case *sql.Use:
 		_, err := db.catalog.Namespace(st.Namespace)
 		return Result{}, err
-	case *sql.CreateNamespace:
-		return Result{}, db.createNamespace(ctx, st)
-	case *sql.AlterNamespace:
-		return Result{}, db.catalog.AlterNamespace(ctx, st.Name, st.Options)
-	case *sql.DropNamespace:
-		return Result{}, db.dropNamespace(ctx, st)
+	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.DropTable:
+		return Result{}, db.define(ctx, s)
 	case *sql.ShowNamespaces:
 		return db.showNamespaces()
-	case *sql.CreateTable:
-		return Result{}, db.createTable(ctx, s, st)
-	case *sql.DropTable:
-		return Result{}, db.dropTable(ctx, s, st)
 	case *sql.ShowTables:
 		return db.showTables(s, st)
 	case *sql.Describe:
@@ -188,7 +153,7 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return Result{}, db.killLiveQuery(s, st)
 	case *sql.KillJob:
 		if !db.jobs.Kill(st.ID) {
-			return Result{}, fail(CodeNotFound, "no running job %s", st.ID).details("system.jobs lists them")
+			return Result{}, fail(CodeNotFound, "no running job %s that could be killed", st.ID).details("system.jobs lists the jobs; a flush cannot be killed")
 		}
 		return Result{}, nil
 	}

@@ -33,14 +33,6 @@ type inserter struct {
 
 // insert runs an INSERT.
 func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result, error) {
-	for _, later := range []struct {
-		what string
-		part *sql.Fragment
-	}{{"INSERT … ON CONFLICT", st.OnConflict}, {"INSERT … RETURNING", st.Returning}} {
-		if later.part != nil {
-			return Result{}, fail(CodeNotSupportedYet, "%s is not supported yet", later.what).at(later.part.Pos)
-		}
-	}
 	t, err := db.writable(s, st.Table)
 	if err != nil {
 		return Result{}, err
@@ -104,8 +96,8 @@ func columnOf(t *catalog.Table, name string, pos int) (int, error) {
 	if j := schema.ByName(name); j >= 0 {
 		return j, nil
 	}
-	if name == row.ColSeq || name == row.ColUpdated || name == row.ColDeleted {
-		return 0, fail(CodeForbidden, "column %s is kept by the server and cannot be written", name).at(pos)
+	if err := refuseSystemColumn(name, pos); err != nil {
+		return 0, err
 	}
 	names := make([]string, len(schema.Columns))
 	for i, c := range schema.Columns {
@@ -247,6 +239,9 @@ func (ins *inserter) cell(c *composer, col *row.Column, exprs []sql.Expr, i int)
 
 // selected are the rows of INSERT … SELECT.
 func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Value, error) {
+	if err := ins.checkWidth(ctx, q); err != nil {
+		return nil, err
+	}
 	var c composer
 	c.text("SELECT ")
 	for j := range ins.schema.Columns {
@@ -271,6 +266,27 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 	return ins.run(ctx, &c, q.Pos, insertedRowsMax, true)
 }
 
+// checkWidth refuses a query with too few or too many columns. Those that SELECT * of
+// a table adds to the declared ones do not count.
+func (ins *inserter) checkWidth(ctx context.Context, q sql.Fragment) error {
+	var c composer
+	c.text("SELECT * FROM ").fragment(q).text(" AS kalamdb_rows LIMIT 0")
+	rows, err := ins.db.selectRows(ctx, ins.s, c.String(), func(pos int) int { return c.position(pos, q.Pos) })
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns := rows.Columns()
+	n := len(columns)
+	if n == ins.width+2 && columns[n-2].Name == row.ColUpdated && columns[n-1].Name == row.ColDeleted {
+		n = ins.width
+	}
+	if n != ins.width {
+		return fail(CodeSyntax, "the query has %d columns, expected %d", n, ins.width).at(q.Pos)
+	}
+	return rows.Err()
+}
+
 // run answers a composed SELECT, at most rowsMax rows of it. It has to use all
 // parameters of the request if exactParams.
 func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, exactParams bool) ([][]row.Value, error) {
@@ -290,9 +306,6 @@ func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, e
 		return nil, err
 	}
 	defer rows.Close()
-	if n := len(rows.Columns()); n < len(ins.schema.Columns) {
-		return nil, fail(CodeSyntax, "%d columns, expected %d", n, len(ins.schema.Columns)).at(start)
-	}
 	var got [][]row.Value
 	for rows.Next() {
 		if len(got) == rowsMax {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"kalamdb/ingest"
 	"kalamdb/lake"
@@ -36,6 +37,8 @@ type Options struct {
 	Query  query.Options
 	Live   live.Options
 }
+
+const statementTimeoutDefault = time.Minute
 
 // storageURL is the url of the default location.
 func (o Options) storageURL() string {
@@ -75,6 +78,9 @@ func (o Options) complete() (Options, error) {
 	}
 	o.Lake.CacheDir = filepath.Join(abs, "cache")
 	o.Lake.Logger = o.Logger
+	if o.Query.QueryTimeout == 0 {
+		o.Query.QueryTimeout = statementTimeoutDefault
+	}
 	o.Query.CacheDir = o.Lake.CacheDir
 	o.Query.TempDir = filepath.Join(abs, "temp")
 	o.Live.Node = o.Node

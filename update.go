@@ -2,7 +2,6 @@ package kalamdb
 
 import (
 	"context"
-	"strings"
 
 	"kalamdb/catalog"
 	"kalamdb/ingest"
@@ -26,9 +25,6 @@ type rewriter struct {
 }
 
 func (db *DB) update(ctx context.Context, s *statement, st *sql.Update) (Result, error) {
-	if err := notYet("UPDATE", map[string]*sql.Fragment{"FROM": st.From, "RETURNING": st.Returning}); err != nil {
-		return Result{}, err
-	}
 	t, err := db.writable(s, st.Table)
 	if err != nil {
 		return Result{}, err
@@ -50,24 +46,12 @@ func (db *DB) update(ctx context.Context, s *statement, st *sql.Update) (Result,
 }
 
 func (db *DB) delete(ctx context.Context, s *statement, st *sql.Delete) (Result, error) {
-	if err := notYet("DELETE", map[string]*sql.Fragment{"USING": st.Using, "RETURNING": st.Returning}); err != nil {
-		return Result{}, err
-	}
 	t, err := db.writable(s, st.Table)
 	if err != nil {
 		return Result{}, err
 	}
 	rw := &rewriter{db: db, s: s, table: t, schema: t.Schema(), op: row.Delete}
 	return rw.run(ctx, st.Table, st.Alias, nil, st.Where, st.Start())
-}
-
-func notYet(verb string, parts map[string]*sql.Fragment) error {
-	for word, part := range parts {
-		if part != nil {
-			return fail(CodeNotSupportedYet, "%s … %s is not supported yet", verb, word).at(part.Pos)
-		}
-	}
-	return nil
 }
 
 // run composes the SELECT, then picks and commits until nobody interferes.
@@ -81,6 +65,8 @@ func (rw *rewriter) run(ctx context.Context, name sql.Name, alias string, sets [
 	if n := len(rw.s.req.Params); n != rw.plan.Params() {
 		return Result{}, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", rw.plan.Params(), n)
 	}
+	ctx, cancel := context.WithTimeout(ctx, rw.db.statementTimeout) // the wait for the lock included
+	defer cancel()
 	p := rw.s.partition(rw.table)
 	release, err := rw.db.writers.lock(ctx, p)
 	if err != nil {
@@ -120,12 +106,11 @@ func (rw *rewriter) compose(name sql.Name, alias string, sets []sql.Set, where *
 		}
 	}
 	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), " AS ", alias)
+	// A condition or a value that names _deleted shows deleted rows, which no statement
+	// may change.
+	c.text(" WHERE NOT ", alias, ".", row.ColDeleted)
 	if where != nil {
-		c.text(" WHERE ").fragment(*where)
-		if strings.Contains(strings.ToLower(where.Text), row.ColDeleted) {
-			// Naming the column shows deleted rows, which no statement may change.
-			c.text(" AND NOT ", alias, ".", row.ColDeleted)
-		}
+		c.text(" AND ").fragment(*where)
 	}
 	return &c
 }
@@ -198,43 +183,4 @@ func (rw *rewriter) withInserts(ctx context.Context, muts, inserts []ingest.Muta
 		return nil, err
 	}
 	return append(muts, inserts...), nil
-}
-
-// gateExpressions has the gate look at the caller's expressions of a DML statement
-// before anything of the request runs. It needs no table to exist.
-func (db *DB) gateExpressions(s sql.Statement) error {
-	var c composer
-	item := func(f sql.Fragment) { c.text(", ").fragment(f) }
-	c.text("SELECT 1")
-	switch st := s.(type) {
-	case *sql.Insert:
-		for _, exprs := range st.Rows {
-			for _, e := range exprs {
-				if e.Kind == sql.Other {
-					item(e.Text)
-				}
-			}
-		}
-		if st.Query != nil {
-			c.text(" FROM ").fragment(*st.Query).text(" AS kalamdb_rows")
-		}
-	case *sql.Update:
-		for _, set := range st.Sets {
-			if set.Value.Kind == sql.Other {
-				item(set.Value.Text)
-			}
-		}
-		if st.Where != nil {
-			c.text(" WHERE ").fragment(*st.Where)
-		}
-	case *sql.Delete:
-		if st.Where != nil {
-			c.text(" WHERE ").fragment(*st.Where)
-		}
-	}
-	if len(c.segs) == 0 {
-		return nil
-	}
-	_, err := db.plan(c.String(), func(pos int) int { return c.position(pos, s.Start()) })
-	return err
 }

@@ -113,13 +113,13 @@ func (t *Table) evict() {
 }
 
 // Kill cancels the contexts of a job, with [ErrKilled] as their cause, and says
-// whether a running job has the id. The job is cancelled once it notices and calls
-// Finish.
+// whether there was one to cancel: a job without [Running.Context] cannot be killed.
+// The job is cancelled once it notices and calls Finish.
 func (t *Table) Kill(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, ok := t.jobs[id]
-	if !ok || r.job.Status != StatusRunning {
+	if !ok || r.job.Status != StatusRunning || len(r.cancel) == 0 {
 		return false
 	}
 	r.killed = true

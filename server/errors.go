@@ -28,6 +28,8 @@ var statuses = map[string]int{
 	"INVALID_LOCATION":    400,
 	"INVALID_VALUE":       400,
 	"INVALID_STATEMENT":   400,
+	"INVALID_TYPE":        400,
+	"INVALID_NAME":        400,
 	"TYPE_MISMATCH":       400,
 	"NOT_NULL_VIOLATION":  400,
 	"COLUMN_NOT_FOUND":    400,

@@ -13,7 +13,8 @@ type parser struct {
 	last token // the one before
 }
 
-// Parse parses every statement of text. The error is an [*Error].
+// Parse parses every statement of text. The error is an [*Error]; the statements
+// before the one it is about come with it.
 func Parse(text string) ([]Statement, error) {
 	p := parser{lexer: newLexer(text)}
 	p.advance()
@@ -34,7 +35,7 @@ func Parse(text string) ([]Statement, error) {
 			err = p.unexpected("the end of the statement")
 		}
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		s.(interface{ place(int, string) }).place(start, text[start:p.last.end])
 		list = append(list, s)
