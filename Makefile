@@ -54,7 +54,8 @@ golden: setup ## rewrite the golden transcripts in testdata
 	@scripts/golden.sh
 
 bench: build ## print speed as ratios to raw Pebble and raw DuckDB
-	@go run ./bench -bin $(BIN)
+	@go run ./bench
+	@go run ./bench -bin $(BIN) -only insert,live
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -4,10 +4,11 @@
 // files (query.go), and the time from a write call to the event at a subscriber
 // (live.go). It prints ratios, because absolute times say more about the machine.
 //
-//	go run ./bench -bin bin/kalamdb [-only insert,query,live] [-seconds 4]
+//	go run ./bench [-bin bin/kalamdb] [-only insert,query,live] [-seconds 4]
 //
-// The server is the real binary on a free loopback port; client and server share
-// the machine. Every server it starts is ended before it returns.
+// The server runs in this process, or with -bin as the real binary in its own, on a
+// free loopback port. Client and server share the machine. Every server it starts is
+// ended before it returns.
 package main
 
 import (
@@ -21,7 +22,7 @@ import (
 )
 
 func main() {
-	bin := flag.String("bin", "bin/kalamdb", "the built server")
+	bin := flag.String("bin", "", "measure this binary in a process of its own")
 	only := flag.String("only", "insert,query,live", "what to measure")
 	seconds := flag.Int("seconds", 4, "length of one measurement, 1 to 60")
 	flag.Parse()

@@ -12,59 +12,93 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"kalamdb"
+	"kalamdb/auth"
+	kserver "kalamdb/server"
 )
 
-// A server is a running kalamdb binary with an empty data directory.
+// A server is a running KalamDB with an empty data directory: a process of its own,
+// or inside this one.
 type server struct {
 	addr  string
 	token string
 	dir   string
-	cmd   *exec.Cmd
+	end   func() error
 }
 
+// startServer runs the binary, or without one a server inside this process. Either
+// way clients reach it over TCP.
 func startServer(ctx context.Context, bin string) (_ *server, err error) {
 	dir, err := os.MkdirTemp("", "kalamdb-bench")
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir}
+	s := &server{dir: dir, end: func() error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
 		}
 	}()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s.addr = free.Addr().String()
-	if err := free.Close(); err != nil {
+	s.addr = ln.Addr().String()
+	if bin == "" {
+		return s, s.startHere(ctx, ln)
+	}
+	if err := ln.Close(); err != nil {
 		return nil, err
 	}
-	data := filepath.Join(dir, "data")
-	s.cmd = exec.CommandContext(ctx, bin, "serve", "--data-dir", data, "--listen", s.addr, "--log-level", "warn")
-	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
-	s.cmd.WaitDelay = 20 * time.Second
-	s.cmd.Stderr = os.Stderr
-	out, err := s.cmd.StdoutPipe()
+	return s, s.startProcess(ctx, bin)
+}
+
+// startHere runs the server in this process.
+func (s *server) startHere(ctx context.Context, ln net.Listener) error {
+	db, err := kalamdb.Open(ctx, kalamdb.Options{DataDir: filepath.Join(s.dir, "data")})
 	if err != nil {
-		return nil, err
+		return errors.Join(err, ln.Close())
 	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	s.end = func() error {
+		cancel()
+		return errors.Join(<-served, db.Close())
 	}
+	verifier, err := auth.NewVerifier(auth.Options{Secret: db.Secret()})
+	if err == nil {
+		s.token, err = auth.Sign(db.Secret(), auth.Principal{User: "bench", Role: auth.DBA}, time.Hour)
+	}
+	if err != nil {
+		served <- ln.Close()
+		return err
+	}
+	go func() { served <- kserver.New(db, kserver.Options{Verifier: verifier}).Run(ctx, ln) }()
+	return nil
+}
+
+// startProcess runs the binary.
+func (s *server) startProcess(ctx context.Context, bin string) error {
+	data := filepath.Join(s.dir, "data")
+	cmd := exec.CommandContext(ctx, bin, "serve", "--data-dir", data, "--listen", s.addr, "--log-level", "warn")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.end = func() error { return errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()) }
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, fmt.Errorf("the server did not say that it is ready: %w", err)
+		return fmt.Errorf("the server did not say that it is ready: %w", err)
 	}
 	token, err := exec.CommandContext(ctx, bin, "token", "--user", "bench", "--role", "dba", "--data-dir", data).Output()
 	s.token = strings.TrimSpace(string(token))
-	return s, err
+	return err
 }
 
-func (s *server) stop() error {
-	var errs []error
-	if s.cmd != nil && s.cmd.Process != nil {
-		errs = append(errs, s.cmd.Process.Signal(syscall.SIGTERM), s.cmd.Wait())
-	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
-}
+func (s *server) stop() error { return errors.Join(s.end(), os.RemoveAll(s.dir)) }

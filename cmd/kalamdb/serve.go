@@ -39,6 +39,7 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			raiseProcs()
 			limitMemory(&cfg, log)
 			return run(c.Context(), cfg, c.OutOrStdout(), log)
 		},
