@@ -261,10 +261,10 @@ func (c *compiler) column(n node) (getter, row.Type) {
 	if n.str("class") != "COLUMN_REF" || len(names) == 0 || len(names) > 2 {
 		return nil, row.Type{}
 	}
-	if len(names) == 2 && !strings.EqualFold(names[0], c.alias) {
+	if len(names) == 2 && !sameName(names[0], c.alias) {
 		return nil, row.Type{}
 	}
-	name := strings.ToLower(names[len(names)-1])
+	name := fold(names[len(names)-1])
 	if i := c.schema.ByName(name); i >= 0 {
 		return func(r *row.Row) row.Value {
 			if i >= len(r.Values) {

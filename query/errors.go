@@ -54,7 +54,7 @@ var kinds = map[string]string{
 	"planner": "INVALID_STATEMENT", "invalid type": "TYPE_MISMATCH", "mismatch type": "TYPE_MISMATCH",
 	"conversion": "INVALID_VALUE", "out of range": "INVALID_VALUE", "invalid input": "INVALID_VALUE",
 	"decimal": "INVALID_VALUE", "divide by zero": "INVALID_VALUE", "object size": "INVALID_VALUE",
-	"parameter not resolved": "INVALID_PARAMETER", "parameter not allowed": "INVALID_PARAMETER",
+	"parameter not resolved": "INVALID_PARAMS", "parameter not allowed": "INVALID_PARAMS",
 	"not implemented": "NOT_SUPPORTED_YET", "out of memory": "OUT_OF_MEMORY", "missing extension": "NOT_SUPPORTED_YET",
 	"extension autoloading": "NOT_SUPPORTED_YET",
 }
@@ -157,7 +157,8 @@ func (e *Engine) columnNotFound(out *Error, name string, o *origin) {
 			names = append(names, row.ColSeq, row.ColUpdated, row.ColDeleted)
 		}
 	}
-	if near, ok := sql.Nearest(name[strings.LastIndexByte(name, '.')+1:], names); ok {
+	wanted := name[strings.LastIndexByte(name, '.')+1:]
+	if near, ok := sql.Nearest(wanted, names); ok && !sameName(near, wanted) {
 		out.Details = "did you mean " + near + "?"
 	}
 }

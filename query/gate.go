@@ -98,6 +98,8 @@ type gate struct {
 	ctes               *cteScope
 	sel                *selectScope
 	depth              int
+	lambdas            int  // inside how many
+	recursive          int  // inside how many recursive halves of WITH RECURSIVE
 	seqAll, deletedAll bool // _seq, _deleted mentioned where their table cannot be told
 }
 
@@ -179,8 +181,13 @@ func (g *gate) fields(n node, allowed map[string]field, common map[string]bool, 
 
 // harmless makes sure that nothing under a plain field is an expression or a query.
 func (g *gate) harmless(v any, pos int) {
+	g.enter(pos)
+	defer func() { g.depth-- }()
 	switch v := v.(type) {
 	case map[string]any:
+		if id, ok := v["id"].(string); ok {
+			g.typ(v, id, pos)
+		}
 		if _, ok := v["class"]; ok {
 			g.unknown(pos, "an expression here")
 		}
@@ -194,6 +201,17 @@ func (g *gate) harmless(v any, pos int) {
 		for _, c := range v {
 			g.harmless(c, pos)
 		}
+	}
+}
+
+// typ checks a type: a cast to one that is not listed may do anything.
+func (g *gate) typ(t node, id string, pos int) {
+	info := t.child("type_info")
+	if id == "UNBOUND" && info.str("schema") == "" && info.str("catalog") == "" {
+		id = fold(info.str("name"))
+	}
+	if !allowedTypes[id] {
+		g.refuse("NOT_SUPPORTED_YET", pos, "the type %s is not supported", id)
 	}
 }
 
@@ -218,7 +236,7 @@ func (g *gate) query(n node) {
 	}
 	allowed, ok := queryFields[n.str("type")]
 	if !ok {
-		g.unknown(-1, "a "+strings.ToLower(n.str("type")))
+		g.unknown(-1, "a "+fold(n.str("type")))
 	}
 	g.enter(-1)
 	defer func(c *cteScope, s *selectScope) { g.ctes, g.sel = c, s; g.depth-- }(g.ctes, g.sel)
@@ -229,8 +247,13 @@ func (g *gate) query(n node) {
 		return
 	case "RECURSIVE_CTE_NODE":
 		g.query(unwrap(n.child("left")))
-		g.ctes = &cteScope{parent: g.ctes, name: strings.ToLower(n.str("cte_name")), recursive: true}
+		if name := n.str("cte_name"); duckName(name) {
+			g.unknown(-1, "the name "+strconv.Quote(name)+" in WITH")
+		}
+		g.ctes = &cteScope{parent: g.ctes, name: fold(n.str("cte_name")), recursive: true}
+		g.recursive++
 		g.query(unwrap(n.child("right")))
+		g.recursive--
 		g.fields(n, allowed, queryCommon, -1, "left", "right", "modifiers", "cte_map")
 	default:
 		g.fields(n, allowed, queryCommon, -1, "modifiers", "cte_map")
@@ -248,7 +271,7 @@ func (g *gate) with(m node) {
 	}
 	for _, e := range m.list("map") {
 		name := e.str("key")
-		if strings.ContainsAny(name, `./\*?[]:{}`) {
+		if strings.ContainsAny(name, `./\*?[]:{}`) || duckName(name) {
 			g.unknown(-1, "the name "+strconv.Quote(name)+" in WITH")
 		}
 		v := e.child("value")
@@ -266,14 +289,26 @@ func (g *gate) with(m node) {
 				g.unknown(-1, "this WITH")
 			}
 		}
-		g.ctes = &cteScope{parent: g.ctes, name: strings.ToLower(name)}
+		g.ctes = &cteScope{parent: g.ctes, name: fold(name)}
 	}
+}
+
+// duckName says whether name may be one of DuckDB's own catalog, which stands where no
+// WITH defines it: our scopes need not be right for that catalog to stay closed.
+func duckName(name string) bool {
+	name = fold(name)
+	for _, prefix := range []string{"duckdb_", "pg_", "sqlite_", "pragma_", "kalamdb_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gate) selectNode(n node, allowed map[string]field) {
 	g.sel = &selectScope{parent: g.sel, aliases: map[string]bool{}}
 	for _, e := range n.list("select_list") {
-		g.sel.aliases[strings.ToLower(e.str("alias"))] = true
+		g.sel.aliases[fold(e.str("alias"))] = true
 	}
 	g.ref(n.child("from_table")) // first: what the columns mean depends on it
 	for _, e := range n.list("select_list") {
@@ -290,7 +325,7 @@ func (g *gate) modifiers(n node) {
 	for _, m := range n.list("modifiers") {
 		allowed, ok := modifierFields[m.str("type")]
 		if !ok {
-			g.unknown(-1, "a "+strings.ToLower(m.str("type")))
+			g.unknown(-1, "a "+fold(m.str("type")))
 		}
 		g.fields(m, allowed, queryCommon, -1)
 	}
@@ -302,7 +337,7 @@ func (g *gate) ref(n node) {
 	kind := n.str("type")
 	allowed, ok := refFields[kind]
 	if !ok {
-		g.unknown(n.pos(), "a "+strings.ToLower(kind)+" in FROM")
+		g.unknown(n.pos(), "a "+fold(kind)+" in FROM")
 	}
 	g.enter(n.pos())
 	defer func() { g.depth-- }()
@@ -318,7 +353,10 @@ func (g *gate) ref(n node) {
 		g.unknown(n.pos(), "DESCRIBE, SHOW or SUMMARIZE inside a SELECT")
 	case "TABLE_FUNCTION":
 		f := n.child("function")
-		name := strings.ToLower(f.str("function_name"))
+		name := fold(f.str("function_name"))
+		if name == "all_users" {
+			g.refuse("NOT_SUPPORTED_YET", n.pos(), "ALL_USERS(table) is not supported yet")
+		}
 		if !allowedTableFunctions[name] || !builtin(f) {
 			g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the table function %s is not allowed", strconv.Quote(name))
 		}
@@ -350,7 +388,7 @@ func (g *gate) ref(n node) {
 		case "ASOF", "POSITIONAL", "DEPENDENT":
 			g.sel.odd = true
 		default:
-			g.unknown(n.pos(), "a "+strings.ToLower(n.str("ref_type"))+" join")
+			g.unknown(n.pos(), "a "+fold(n.str("ref_type"))+" join")
 		}
 		g.ref(n.child("left"))
 		g.ref(n.child("right"))
@@ -399,7 +437,7 @@ func (g *gate) expression(n node) {
 	class := n.str("class")
 	allowed, ok := expressionFields[class]
 	if !ok {
-		g.unknown(n.pos(), "this expression ("+strings.ToLower(class)+")")
+		g.unknown(n.pos(), "this expression ("+fold(class)+")")
 	}
 	g.enter(n.pos())
 	defer func() { g.depth-- }()
@@ -410,6 +448,8 @@ func (g *gate) expression(n node) {
 		}
 	case "FUNCTION", "WINDOW":
 		g.function(n)
+	case "LAMBDA": // also json -> path
+		g.jsonPath(n, []node{n.child("lhs"), n.child("expr")})
 	case "COLUMN_REF":
 		g.column(n)
 	case "PARAMETER":
@@ -419,7 +459,21 @@ func (g *gate) expression(n node) {
 		}
 		g.p.params = max(g.p.params, id)
 	}
+	if class == "FUNCTION" && lambdaFunctions[fold(n.str("function_name"))] {
+		g.lambdaCall(n, allowed)
+		return
+	}
 	g.fields(n, allowed, expressionCommon, n.pos())
+}
+
+// lambdaCall walks a call whose first argument is a list and the others lambdas.
+func (g *gate) lambdaCall(n node, allowed map[string]field) {
+	for i, c := range n.list("children") {
+		g.lambdas += btoi(i == 1)
+		g.expression(c)
+	}
+	g.lambdas -= btoi(len(n.list("children")) > 1)
+	g.fields(n, allowed, expressionCommon, n.pos(), "children")
 }
 
 // paramsMax is the number of parameters of a statement.
@@ -428,11 +482,11 @@ const paramsMax = 10_000
 // builtin says whether f names a function of DuckDB or calls one as a method of a
 // column; functions of a catalog, as in system.main.now(), would go behind ours.
 func builtin(f node) bool {
-	switch strings.ToLower(f.str("catalog")) {
+	switch fold(f.str("catalog")) {
 	case "system", "memory", "temp":
 		return false
 	}
-	switch strings.ToLower(f.str("schema")) {
+	switch fold(f.str("schema")) {
 	case "pg_catalog", "information_schema", "system", "memory", "temp":
 		return false
 	}
@@ -440,10 +494,32 @@ func builtin(f node) bool {
 }
 
 func (g *gate) function(n node) {
-	name := strings.ToLower(n.str("function_name"))
+	name := fold(n.str("function_name"))
 	args := n.list("children")
+	if ignoreCase, ok := likeFunctions[name]; ok {
+		g.like(n, ignoreCase)
+		return
+	}
+	if name == "~~~" {
+		g.glob(n)
+		return
+	}
+	if (g.lambdas > 0 || g.recursive > 0) && growing[name] {
+		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is not allowed inside a lambda or the recursive part of WITH RECURSIVE", name)
+	}
+	if g.lambdas > 0 && lambdaFunctions[name] {
+		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "a lambda inside a lambda is not allowed")
+	}
+	if jsonPaths[name] {
+		g.jsonPath(n, args)
+	}
 	if check, ok := bounded[name]; ok {
 		if limits := boundedArgs[name]; builtin(n) && len(args) >= limits[0] && len(args) <= limits[1] && check(args) {
+			for _, a := range args {
+				if id, err := strconv.Atoi(a.str("identifier")); err == nil && growing[name] {
+					g.p.short = append(g.p.short, id)
+				}
+			}
 			return
 		}
 		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is allowed with small constant arguments only", name)

@@ -51,7 +51,15 @@ var attacks = map[string][]string{
 		// behind our own functions
 		"SELECT system.main.now()", "SELECT pg_catalog.now()", "SELECT memory.main.now()", "SELECT system.main.current_user()", "SELECT a.getenv() FROM t", "SELECT t.a.getenv() FROM t", "SELECT a.read_csv() FROM t",
 		"SELECT t.columns('a') FROM t",
+		// recursion on the stack
+		"SELECT json_structure('[]')", "SELECT json_merge_patch('{}', '{}')", "SELECT json_contains('[]', '1')", "SELECT json_transform('[]', '[]')", "SELECT json_transform_strict('[]', '[]')",
+		"SELECT from_json('[]', '[]')", "SELECT from_json_strict('[]', '[]')", "SELECT json_group_structure('[]')", "SELECT json_pretty('[]')", "SELECT * FROM json_tree('[]')",
+		"SELECT JSON_STRUCTURE($1)", "SELECT a.json_structure() FROM t",
 		// cost without bound
+		"SELECT list_transform(l, lambda x: list_transform(l, lambda y: x * y)) FROM t", "SELECT [[x * y for x in l] for y in l] FROM t", "SELECT list_filter(l, lambda x: len(range(1000)) > x) FROM t",
+		"SELECT list_transform(l, lambda x: repeat('x', 1000)) FROM t", "SELECT list_transform(l, lambda x: lpad(x, 1000, 'x')) FROM t", "SELECT list_transform(range(999999), lambda x: x)",
+		"WITH RECURSIVE r AS (SELECT 'a' s UNION ALL SELECT replace(s, 'a', 'aa') FROM r) FROM r", "SELECT replace(a, 'a', a) FROM t", "SELECT regexp_replace(a, 'a', a, 'g') FROM t", "SELECT array_to_string(l, a) FROM t",
+		"SELECT a -> '$..*..*' FROM t", "SELECT json_extract(a, '$.*.*') FROM t", "SELECT json_extract(a, ['$.a', '$..*.*']) FROM t", "SELECT a ->> ('$..' || '*.*') FROM t",
 		"SELECT levenshtein(a, b) FROM t", "SELECT editdist3('a', 'b')", "SELECT damerau_levenshtein('a', 'b')", "SELECT jaro_winkler_similarity('a', 'b')", "SELECT list_reduce([1], lambda x, y: x + y)",
 		"SELECT reduce([1], lambda x, y: x + y)", "SELECT array_reduce([1], lambda x, y: x + y)", "SELECT repeat('x', 1000000000)", "SELECT repeat(a, 2) FROM t", "SELECT repeat(repeat('x', 10000), 10000)",
 		"SELECT repeat('x', $1)", "SELECT lpad('x', 1000000000, 'y')", "SELECT rpad('x', a, 'y') FROM t", "SELECT range(1000000000)", "SELECT range(a) FROM t", "SELECT unnest(generate_series(1, 10000000000))",
@@ -68,7 +76,12 @@ var attacks = map[string][]string{
 		"EXPORT DATABASE 'x'", "IMPORT DATABASE 'x'", "CHECKPOINT", "VACUUM", "ANALYZE", "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", "BEGIN", "COMMIT", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1",
 		"DESCRIBE t", "SHOW TABLES", "SHOW ALL TABLES", "SUMMARIZE t", "SELECT * FROM (DESCRIBE t)", "SELECT * FROM (SHOW TABLES)", "SELECT * FROM (SUMMARIZE t)", "FROM (DESCRIBE SELECT 1)", "PIVOT t ON a USING sum(b)",
 		"SELECT 1; SELECT 2", "SELECT 1; DROP TABLE t", "SELECT 1; CALL enable_logging(storage='file')", "; SELECT 1; SELECT 2", "SELECT 1;/**/SELECT 2", "SELECT * FROM t AT (TIMESTAMP => now())", "SELECT * FROM t AT (VERSION => 1)",
+		"WITH \"duc\u212Adb_databases\" AS (SELECT 1) SELECT * FROM x.y.duckdb_databases", "WITH duckdb_databases AS (SELECT 1) SELECT * FROM duckdb_databases",
+		"WITH RECURSIVE pg_class AS (SELECT 1 UNION ALL SELECT 2 FROM pg_class) FROM pg_class",
 		`WITH "/etc/passwd" AS (SELECT 1) SELECT * FROM "/etc/passwd"`, `WITH "x.parquet" AS (SELECT 1) SELECT 1`, "COMMENT ON TABLE t IS 'x'", "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE", "TRUNCATE t",
+	},
+	"NOT_SUPPORTED_YET": {
+		"SELECT * FROM ALL_USERS(app.t)", "SELECT a::VARIANT FROM t", "SELECT a::STRUCT(b VARIANT[]) FROM t", "SELECT a::nosuchtype FROM t", "SELECT try_cast(a AS VARIANT) FROM t",
 	},
 	"SYNTAX_ERROR": {
 		"", " ", "-- x", ";", "SELEC 1", "SELECT", "SELECT ?", "SELECT $name", "SELECT $1, ?", "SELECT $0", "SELECT $99999999999999999999", "SELECT 1 INTO x", "SELECT 'x", "SELECT /* x", "SELECT \x00", "SELECT * FROM", "SELECT (((",

@@ -50,7 +50,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		return refuse(-1, "this is another kind of SELECT")
 	case from.str("type") != "BASE_TABLE" || len(p.refs) != 1 || p.refs[0].command || p.refs[0].sampled || from["column_name_alias"] != nil:
 		return refuse(from.pos(), "expected one table in FROM")
-	case !strings.EqualFold(text[tokens[0].start:tokens[0].end], "SELECT"):
+	case !sameName(text[tokens[0].start:tokens[0].end], "SELECT"):
 		return refuse(tokens[0].start, "it starts with SELECT")
 	case p.params > 0:
 		return refuse(-1, "parameters are not possible")
@@ -66,7 +66,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		if c.str("class") != "COLUMN_REF" || len(names) > 3 {
 			return refuse(c.pos(), "only columns and * can be selected")
 		}
-		name := strings.ToLower(names[len(names)-1])
+		name := fold(names[len(names)-1])
 		alias := c.str("alias")
 		if alias == "" {
 			alias = name
@@ -80,7 +80,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		return refuse(bad.pos(), "the condition is about the columns of the row alone")
 	}
 	for _, t := range tokens {
-		if t.start >= p.refs[0].end && strings.EqualFold(text[t.start:t.end], "WHERE") {
+		if t.start >= p.refs[0].end && sameName(text[t.start:t.end], "WHERE") {
 			lp.Where = strings.TrimSpace(text[t.end:p.end])
 			break
 		}
@@ -236,9 +236,9 @@ func (f *Filter) splice(rows []*row.Row) *spliced {
 		text += " AS " + quoteName(ref.name)
 	}
 	from := ref.end
-	for _, c := range append(p.cuts[:len(p.cuts):len(p.cuts)], cut{p.end, p.end}) {
-		sp.pieces = append(sp.pieces, piece{at: len(text), src: from, n: c.start - from})
-		text += p.text[from:c.start]
+	for _, c := range append(p.cuts[:len(p.cuts):len(p.cuts)], cut{p.end, p.end, ""}) {
+		sp.pieces = append(sp.pieces, piece{at: len(text), src: from, n: c.start - from}, piece{at: len(text) + c.start - from, src: c.start})
+		text += p.text[from:c.start] + c.insert
 		from = c.end
 	}
 	sp.text = text

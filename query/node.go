@@ -91,3 +91,23 @@ func (n node) constInt() (int64, bool) {
 	i, err := strconv.ParseInt(num.String(), 10, 64)
 	return i, err == nil
 }
+
+// fold is s in lower case as DuckDB sees names: A to Z only. Folding by Unicode would
+// hold names for one that DuckDB keeps apart, such as K (U+212A) and k.
+func fold(s string) string {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] |= 0x20
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// sameName says whether a and b are one name to DuckDB.
+func sameName(a, b string) bool { return len(a) == len(b) && fold(a) == fold(b) }

@@ -15,11 +15,11 @@ func bind(stmt mapping.PreparedStatement, params []row.Value) error {
 		name := mapping.ParameterName(stmt, i+1)
 		n, err := strconv.Atoi(name)
 		if err != nil || n < 1 || n > len(params) {
-			return &Error{Code: "INVALID_PARAMETER", Message: "the parameter $" + name + " has no value", Pos: -1}
+			return &Error{Code: "INVALID_PARAMS", Message: "the parameter $" + name + " has no value", Pos: -1}
 		}
 		v, err := paramValue(params[n-1])
 		if err != nil {
-			return &Error{Code: "INVALID_PARAMETER", Message: fmt.Sprintf("the parameter $%d: %v", n, err), Pos: -1}
+			return &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d: %v", n, err), Pos: -1}
 		}
 		state := mapping.BindValue(stmt, i+1, v)
 		mapping.DestroyValue(&v)

@@ -26,6 +26,8 @@ type Plan struct {
 	tables  []TableRef
 	refs    []*baseRef // ascending by start
 	cuts    []cut
+	likes   []likeRef
+	short   []int // parameters that may have shortMax bytes
 	stars   []starRef
 	params  int
 	limited bool // the statement has its own LIMIT
@@ -65,6 +67,10 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	if i := invalidUTF8(text); i >= 0 {
 		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement is not UTF-8", Pos: i}
 	}
+	tokens := lex(text)
+	if err := shape(text, tokens); err != nil {
+		return nil, nil, err
+	}
 	tree, err = e.parse(text)
 	if err != nil {
 		return nil, nil, err
@@ -78,7 +84,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 			p, tree, err = nil, nil, refused
 		}
 	}()
-	g := &gate{text: text, tokens: lex(text), p: &Plan{text: text}}
+	g := &gate{text: text, tokens: tokens, p: &Plan{text: text}}
 	for _, t := range g.tokens {
 		if t.kind == tokenParam && (t.end == t.start+1 || text[t.start+1] == '0') { // ? and $0 count by position
 			g.refuse("SYNTAX_ERROR", t.start, "parameters are written $1, $2, …")
@@ -100,6 +106,8 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	slices.SortFunc(p.refs, func(a, b *baseRef) int { return cmp.Compare(a.start, b.start) })
 	slices.SortFunc(p.cuts, func(a, b cut) int { return cmp.Compare(a.start, b.start) })
 	p.cuts = slices.Compact(p.cuts)
+	slices.SortFunc(p.likes, func(a, b likeRef) int { return cmp.Compare(a.start, b.start) })
+	p.likes = slices.CompactFunc(p.likes, func(a, b likeRef) bool { return a.start == b.start })
 	slices.SortFunc(p.stars, func(a, b starRef) int { return cmp.Compare(a.end, b.end) })
 	p.stars = slices.CompactFunc(p.stars, func(a, b starRef) bool { return a.end == b.end })
 	return p, tree, nil

@@ -70,7 +70,7 @@ func (g *gate) predicate(col node, op string, values ...node) {
 		p.values = append(p.values, o)
 	}
 	names := col.names("column_names")
-	p.column = strings.ToLower(names[len(names)-1])
+	p.column = fold(names[len(names)-1])
 	var target *baseRef
 	switch len(names) {
 	case 1:
@@ -80,7 +80,7 @@ func (g *gate) predicate(col node, op string, values ...node) {
 		target = g.sel.tables[0]
 	case 2:
 		for _, r := range g.sel.tables {
-			if strings.EqualFold(r.name, names[0]) {
+			if sameName(r.name, names[0]) {
 				if target != nil {
 					return
 				}

@@ -3,6 +3,7 @@ package query
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +57,14 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 		edits = append(edits, edit{start: r.start, end: r.end, ref: r})
 	}
 	for _, c := range p.cuts {
-		edits = append(edits, edit{start: c.start, end: c.end})
+		edits = append(edits, edit{start: c.start, end: c.end, insert: c.insert})
+	}
+	for _, l := range p.likes {
+		insert, err := l.insert(params)
+		if err != nil {
+			return nil, release, err
+		}
+		edits = append(edits, edit{start: l.start, end: l.end, insert: insert})
 	}
 	for _, st := range p.stars {
 		var names []string
@@ -134,7 +142,12 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 		panic("query: broken invariant: " + strconv.Itoa(len(rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
 	}
 	if len(params) < p.params {
-		return nil, &Error{Code: "INVALID_PARAMETER", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
+		return nil, &Error{Code: "INVALID_PARAMS", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
+	}
+	for _, id := range p.short {
+		if v := params[id-1]; (v.Kind() == row.Text || v.Kind() == row.JSON) && len(v.Str()) > shortMax {
+			return nil, &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d has more than %d bytes, the limit of a replacement", id, shortMax), Pos: -1}
+		}
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
 	defer cancel()

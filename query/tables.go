@@ -1,8 +1,6 @@
 package query
 
 import (
-	"strings"
-
 	"kalamdb/row"
 )
 
@@ -27,12 +25,15 @@ type starRef struct {
 	tables []*baseRef
 }
 
-// A cut is a piece of the text to leave out.
-type cut struct{ start, end int }
+// A cut is a piece of the text to leave out, and what comes in its place.
+type cut struct {
+	start, end int
+	insert     string
+}
 
 // table notes the base table n, unless a WITH defined its name.
 func (g *gate) table(n node) {
-	ns, name := strings.ToLower(n.str("schema_name")), strings.ToLower(n.str("table_name"))
+	ns, name := fold(n.str("schema_name")), fold(n.str("table_name"))
 	if ns == "" || ns == "recurring" {
 		for c := g.ctes; c != nil; c = c.parent {
 			if c.name == name && (ns == "" || c.recursive) {
@@ -99,7 +100,7 @@ func (g *gate) locate(n node) *baseRef {
 		i++
 	}
 	r := &baseRef{start: pos, nameStart: pos, end: g.tokens[i-1].end}
-	if first > 0 && g.tokens[first-1].kind == tokenWord && strings.EqualFold(g.word(first-1), "TABLE") {
+	if first > 0 && g.tokens[first-1].kind == tokenWord && sameName(g.word(first-1), "TABLE") {
 		r.command, r.start = true, g.tokens[first-1].start
 	}
 	return r
@@ -135,14 +136,14 @@ func (g *gate) column(n node) {
 	for s := g.sel; s != nil; s = s.parent {
 		for _, r := range s.tables {
 			t := g.p.tables[r.table]
-			if r.aliased || !strings.EqualFold(t.Namespace, names[0]) || !strings.EqualFold(t.Name, names[1]) {
+			if r.aliased || !sameName(t.Namespace, names[0]) || !sameName(t.Name, names[1]) {
 				continue
 			}
 			i := g.tokenAt(n.pos())
 			if i < 0 || i+2 >= len(g.tokens) || identifier(g.text, g.tokens[i]) != names[0] || g.word(i+1) != "." {
 				g.unknown(n.pos(), "this column name")
 			}
-			g.p.cuts = append(g.p.cuts, cut{g.tokens[i].start, g.tokens[i+2].start})
+			g.p.cuts = append(g.p.cuts, cut{g.tokens[i].start, g.tokens[i+2].start, ""})
 			return
 		}
 	}
@@ -154,7 +155,7 @@ func (g *gate) mention(names []string) {
 		if i > 2 {
 			return
 		}
-		seq, deleted := strings.EqualFold(name, row.ColSeq), strings.EqualFold(name, row.ColDeleted)
+		seq, deleted := sameName(name, row.ColSeq), sameName(name, row.ColDeleted)
 		if !seq && !deleted {
 			continue
 		}
@@ -165,7 +166,7 @@ func (g *gate) mention(names []string) {
 		for s := g.sel; s != nil; s = s.parent {
 			found := false
 			for _, r := range s.tables {
-				if table == "" || strings.EqualFold(r.name, table) {
+				if table == "" || sameName(r.name, table) {
 					r.seq, r.deleted, found = r.seq || seq, r.deleted || deleted, true
 				}
 			}
@@ -202,7 +203,7 @@ func (g *gate) star(e node) {
 	}
 	s := starRef{end: g.tokens[i].end}
 	for _, r := range g.sel.tables {
-		if rel == "" || strings.EqualFold(r.name, rel) {
+		if rel == "" || sameName(r.name, rel) {
 			s.tables = append(s.tables, r)
 		}
 	}

@@ -1,0 +1,151 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"kalamdb/row"
+)
+
+// deepText are documents of a million levels, built by SQL.
+var deepText = []string{
+	"string_agg('[', '') || string_agg(']', '')",
+	`string_agg('{"a":', '') || '1' || string_agg('}', '')`,
+}
+
+// TestDeepJSON: what the gate lets near a JSON document does not recurse on the stack.
+// The statements run in a child process, which they would take with them.
+func TestDeepJSON(t *testing.T) {
+	if os.Getenv("KALAMDB_DEEP") == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestDeepJSON$")
+		cmd.Env = append(os.Environ(), "KALAMDB_DEEP=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out[:min(len(out), 3000)])
+		}
+		return
+	}
+	e := open(t, Options{Threads: 2, QueryTimeout: 20 * time.Second})
+	for _, deep := range deepText {
+		for _, f := range []string{
+			"json(x)", "x::JSON", "try_cast(x AS JSON)", "to_json(x::JSON)", "json_quote(x::JSON)", "x::JSON->'a'", "x::JSON->0", "x->>'$.a'", "json_extract(x, '$[0]')", "json_extract(x, '$.*')",
+			"json_extract(x, ['$.a', '$[0]'])", "json_extract_string(x, '$.a')", "json_type(x)", "json_valid(x)", "json_keys(x)", "json_array_length(x)", "json_value(x, '$.a')", "json_exists(x, '$.a')",
+			"json_array(x::JSON)", "json_object('a', x::JSON)", "json_group_array(x::JSON)", "json_group_object('a', x::JSON)", "row_to_json({'a': x::JSON})", "[x::JSON]::JSON", "x::JSON::INT[]",
+			"x::JSON::JSON[]", "x::JSON::STRUCT(a JSON)", "x::JSON::MAP(VARCHAR, JSON)", "x::VARCHAR[][]", "x::STRUCT(a VARCHAR)", "x::MAP(VARCHAR, VARCHAR)", "(SELECT count(*) FROM json_each(x))",
+		} {
+			q := fmt.Sprintf("SELECT length((%s)::VARCHAR) FROM (SELECT %s AS x FROM range(1000000))", f, deep)
+			if _, _, err := run(e, q, noTables); err != nil && code(err) != "INVALID_VALUE" && code(err) != "OUT_OF_MEMORY" && code(err) != "INVALID_STATEMENT" {
+				t.Errorf("%s: %v", f, err)
+			}
+		}
+	}
+}
+
+func nested(open, inner, shut string, n int) string {
+	return strings.Repeat(open, n) + inner + strings.Repeat(shut, n)
+}
+
+// TestShape: a text of too many parts is told so, before it costs memory or stack.
+func TestShape(t *testing.T) {
+	e := open(t, Options{})
+	for what, text := range map[string]string{
+		"set operations": nested("SELECT 1 UNION ALL ", "SELECT 1", "", 8000),
+		"conditions":     "SELECT " + nested("true AND ", "true", "", 80_000),
+		"not":            "SELECT " + nested("NOT ", "true", "", 100_000),
+		"plus":           "SELECT " + nested("1+", "1", "", 100_000),
+		"minus":          "SELECT " + nested("- ", "1", "", 100_000),
+		"cast":           "SELECT " + nested("", "1", "::INT", 100_000),
+		"dots":           "SELECT a" + strings.Repeat(".a", 100_000),
+		"case":           "SELECT " + nested("CASE WHEN true THEN ", "1", " END", 20_000),
+		"parentheses":    "SELECT " + nested("(", "1", ")", 100_000),
+		"lists":          "SELECT " + nested("[", "1", "]", 100_000),
+		"joins":          "SELECT 1 FROM " + nested("range(1), ", "range(1)", "", 50_000),
+		"types":          "SELECT NULL::INT" + strings.Repeat("[]", 300_000),
+		"words":          "SELECT 1 IN (" + nested("1,", "1", "", 300_000) + ")",
+	} {
+		if _, err := e.Plan(text); code(err) != "TOO_LARGE" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, text := range map[string]string{
+		"in list":    "SELECT 1 IN (" + nested("-1,", "1", "", 10_000) + ")",
+		"values":     "VALUES " + nested("(1, 'a', -2),", "(1, 'b', 2)", "", 10_000),
+		"conditions": "SELECT " + nested("true AND ", "true", "", 1000),
+		"union":      nested("SELECT 1 UNION ALL ", "SELECT 1", "", 200),
+	} {
+		if _, err := e.Plan(text); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestLike: every pattern that passes answers like DuckDB's LIKE, in linear time.
+func TestLike(t *testing.T) {
+	e := open(t, Options{QueryTimeout: 20 * time.Second})
+	text := func(s string) []row.Value { return []row.Value{row.TextValue(s)} }
+	for _, c := range []struct {
+		expr   string
+		params []row.Value
+		want   string
+	}{
+		{"'abc' LIKE 'a%'", nil, "true"}, {"'abc' LIKE 'a_c'", nil, "true"}, {"'abc' NOT LIKE 'a_c'", nil, "false"}, {"'aüc' LIKE 'a_c'", nil, "true"}, {"'a\nc' LIKE 'a_c'", nil, "true"},
+		{"'a\nbc' ILIKE 'A%C'", nil, "true"}, {"'abc' NOT ILIKE 'A_c'", nil, "false"}, {"'a.c' LIKE 'a._'", nil, "true"}, {"'abc' LIKE 'a._'", nil, "false"}, {`'a\c' LIKE 'a\_'`, nil, "true"},
+		{"'a%c' LIKE 'a$%_' ESCAPE '$'", nil, "true"}, {"'abc' LIKE 'a$%c' ESCAPE '$'", nil, "false"}, {"'a_c' NOT LIKE 'a$_c' ESCAPE '$'", nil, "false"}, {"'a_C' ILIKE 'A$_c' ESCAPE '$'", nil, "true"},
+		{"'it''s' LIKE '_t''s'", nil, "true"}, {"NULL LIKE 'a_'", nil, "null"}, {"'a' LIKE ''", nil, "false"}, {"'' LIKE '_%'", nil, "false"},
+		{"'abc' LIKE $1", text("a%c"), "true"}, {"'abc' LIKE '%' || $1 || '%'", text("b"), "true"}, {"'abc' ILIKE ('%' || $1)", text("C"), "true"}, {"'abc' NOT LIKE $1", text("'); --"), "true"},
+		{"'abc' LIKE $1", []row.Value{row.NullValue}, "null"}, {"'a+b' LIKE $1 || '%'", text("a+"), "true"}, {"'abc' ~~ 'a%'", nil, "true"}, {"'abc' GLOB 'a*[bc]'", nil, "true"}, {"('abc' LIKE 'a_c') = true", nil, "true"},
+		{"repeat('a', 5000) LIKE '%a_%a_%a_%a_%a_%a_%a_%b'", nil, "false"}, {"repeat('a', 5000) LIKE '%a%a%a%a%a%a%a%b'", nil, "false"}, {"repeat('a', 5000) ILIKE '%A%a%a%a%a%a%a%b'", nil, "false"},
+		{"repeat('a', 5000) LIKE $1", text("%a_%a_%a_%a_%a_%a_%a_%b"), "false"}, {"repeat('a', 5000) SIMILAR TO '.*a.+a.+a.+a.+a.+a.+a.+b'", nil, "false"},
+		{"regexp_matches(repeat('a', 5000), '(?s)a.*a.*a.*a.*a.*a.*a.*a.b')", nil, "false"}, {"regexp_full_match(repeat('a', 5000), '.*a.*a.*a.*a.*a.*a.*a.b')", nil, "false"},
+	} {
+		start := time.Now()
+		lines, _, err := run(e, "SELECT "+c.expr+" AS x", noTables, c.params...)
+		if err != nil || lines[0] != c.want || time.Since(start) > 5*time.Second {
+			t.Errorf("%s: %v, %v after %v", c.expr, lines, err, time.Since(start))
+		}
+	}
+	for expr, want := range map[string]string{
+		"a LIKE b": "FORBIDDEN_FUNCTION", "a LIKE 'x' || b": "FORBIDDEN_FUNCTION", "a ILIKE lower($1)": "FORBIDDEN_FUNCTION", "a ~~ 'x_'": "FORBIDDEN_FUNCTION", "a ~~* 'x'": "FORBIDDEN_FUNCTION", "a GLOB '*a*'": "FORBIDDEN_FUNCTION",
+		"a GLOB $1": "FORBIDDEN_FUNCTION", "a LIKE (SELECT 'x')": "FORBIDDEN_FUNCTION", "a LIKE CASE WHEN true THEN 'x' END": "FORBIDDEN_FUNCTION", "a LIKE 'x' ESCAPE b": "FORBIDDEN_FUNCTION", "like_escape(a, 'x_', '$')": "FORBIDDEN_FUNCTION",
+		`"~~"(a, b)`: "FORBIDDEN_FUNCTION", "a LIKE 'x$' ESCAPE '$'": "INVALID_VALUE", "a LIKE '_' || '" + strings.Repeat("x", 1000) + "'": "TOO_LARGE", "a LIKE $1 COLLATE nocase": "FORBIDDEN_FUNCTION",
+	} {
+		if _, err := e.Plan("SELECT " + expr + " FROM t"); code(err) != want {
+			t.Errorf("%s: %v", expr, err)
+		}
+	}
+	for _, p := range [][]row.Value{text(strings.Repeat("x", 1001)), {row.IntValue(row.BigInt, 1)}, text("a\x00b")} {
+		if _, _, err := run(e, "SELECT 'a' LIKE $1", noTables, p...); code(err) == "<nil>" || code(err) == "INTERNAL" {
+			t.Errorf("%v: %v", p, err)
+		}
+	}
+	if f, err := e.PlanLive("SELECT * FROM t WHERE a LIKE b"); err == nil {
+		t.Errorf("live: %v", f)
+	}
+}
+
+// TestFoldIsASCII: DuckDB's names fold by ASCII, so ours do.
+func TestFoldIsASCII(t *testing.T) {
+	for s, want := range map[string]string{"": "", "aBZ_9": "abz_9", "\u212A": "\u212A", "\u0130X": "\u0130x", "Ä": "Ä"} {
+		if got := fold(s); got != want {
+			t.Errorf("%q folds to %q", s, got)
+		}
+	}
+	e := open(t, Options{})
+	p, err := e.Plan("WITH \"\u212Aa\" AS (SELECT 1) SELECT * FROM ka")
+	if err != nil || len(p.Tables()) != 1 || p.Tables()[0].Name != "ka" {
+		t.Fatal(p, err)
+	}
+}
+
+// bypass runs text without the gate.
+func bypass(ctx context.Context, e *Engine, text string) error {
+	rows, err := e.Query(ctx, &Plan{text: text, end: len(text), limited: true}, nil, nil, Session{})
+	if err == nil {
+		rows.Close()
+	}
+	return err
+}

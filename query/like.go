@@ -1,0 +1,217 @@
+package query
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"kalamdb/row"
+)
+
+// DuckDB matches a LIKE pattern that is one literal without _ in linear time. Any other
+// pattern it matches by trying out: a pattern of ten % takes hours on one row, where
+// neither timeout nor cancellation reaches it. So LIKE is passed on in the first case,
+// becomes SIMILAR TO with a regular expression (RE2 runs in linear time) where the
+// pattern is made of literals and parameters, and is refused where it comes out of a row.
+
+// likeFunctions are the functions behind LIKE and ILIKE: do they ignore case?
+var likeFunctions = map[string]bool{"~~": false, "!~~": false, "~~*": true, "!~~*": true,
+	"like_escape": false, "not_like_escape": false, "ilike_escape": true, "not_ilike_escape": true}
+
+// patternMax is the bytes of a pattern that is not left to DuckDB as it is.
+const patternMax = 1000
+
+// A likeRef is a LIKE whose pattern needs a parameter: text[start:end] is LIKE and the
+// pattern.
+type likeRef struct {
+	start, end int
+	parts      []likePart
+	fold       bool // ILIKE
+	escape     rune // -1: none
+}
+
+// A likePart is a literal, or the parameter if it is above 0.
+type likePart struct {
+	text  string
+	param int
+}
+
+const likeHint = "write LIKE with a literal, a parameter or '%' || $1 || '%'; for a pattern that comes out of a row use contains(), starts_with() or regexp_matches()"
+
+func (g *gate) like(n node, ignoreCase bool) {
+	args := n.list("children")
+	pos := n.pos()
+	if len(args) < 2 {
+		g.refuse("FORBIDDEN_FUNCTION", pos, "this use of LIKE is not allowed")
+	}
+	parts, ok := likeParts(args[1], nil)
+	if !ok {
+		g.hint(pos, "the pattern of LIKE must not come out of a row", likeHint)
+	}
+	name := n.str("function_name")
+	if (name == "~~" || name == "!~~") && len(parts) == 1 && parts[0].param == 0 && !strings.Contains(parts[0].text, "_") {
+		return
+	}
+	l := likeRef{parts: parts, fold: ignoreCase, escape: -1}
+	if len(args) == 3 {
+		s, ok := args[2].constText()
+		if r, size := utf8.DecodeRuneInString(s); ok && s != "" && size == len(s) {
+			l.escape = r
+		} else if !ok || s != "" {
+			g.hint(pos, "ESCAPE takes one character", "")
+		}
+	}
+	i := g.tokenAt(pos)
+	if i >= 0 && sameName(g.word(i), "NOT") {
+		i++
+	}
+	if i < 0 || i >= len(g.tokens) || !sameName(g.word(i), "LIKE") && !sameName(g.word(i), "ILIKE") {
+		g.hint(pos, "this pattern is possible with the words LIKE and ILIKE only", likeHint)
+	}
+	l.start = g.tokens[i].start
+	if i = g.patternEnd(i+1, parts); i < 0 {
+		g.hint(pos, "this pattern of LIKE is not allowed", likeHint)
+	}
+	if len(args) == 3 {
+		if i+2 >= len(g.tokens) || !sameName(g.word(i+1), "ESCAPE") || g.tokens[i+2].kind != tokenString {
+			g.hint(pos, "this ESCAPE is not allowed", "")
+		}
+		i += 2
+	}
+	l.end = g.tokens[i].end
+	for _, p := range parts {
+		if p.param > 0 {
+			g.p.likes = append(g.p.likes, l)
+			return
+		}
+	}
+	insert, err := l.insert(nil)
+	if err != nil {
+		panic(err)
+	}
+	g.p.cuts = append(g.p.cuts, cut{l.start, l.end, insert})
+}
+
+// hint refuses with advice.
+func (g *gate) hint(pos int, message, details string) {
+	panic(refusal(&Error{Code: "FORBIDDEN_FUNCTION", Message: message, Details: details, Pos: pos}))
+}
+
+// likeParts are the literals and parameters that n is made of by ||.
+func likeParts(n node, parts []likePart) ([]likePart, bool) {
+	if s, ok := n.constText(); ok {
+		return append(parts, likePart{text: s}), true
+	}
+	if n.str("class") == "PARAMETER" {
+		id, err := strconv.Atoi(n.str("identifier"))
+		return append(parts, likePart{param: id}), err == nil && id > 0
+	}
+	if n.str("class") != "FUNCTION" || n.str("function_name") != "||" || len(parts) > 100 {
+		return nil, false
+	}
+	ok := true
+	for _, c := range n.list("children") {
+		if parts, ok = likeParts(c, parts); !ok {
+			return nil, false
+		}
+	}
+	return parts, true
+}
+
+// patternEnd is the last token of a pattern that starts at token i and is written as
+// its parts with || between them, perhaps in parentheses; -1 if it is not.
+func (g *gate) patternEnd(i int, parts []likePart) int {
+	open := 0
+	for i < len(g.tokens) && g.word(i) == "(" {
+		open, i = open+1, i+1
+	}
+	for k, p := range parts {
+		if k > 0 {
+			if i+1 >= len(g.tokens) || g.word(i) != "|" || g.word(i+1) != "|" {
+				return -1
+			}
+			i += 2
+		}
+		kind := tokenString
+		if p.param > 0 {
+			kind = tokenParam
+		}
+		if i >= len(g.tokens) || g.tokens[i].kind != kind {
+			return -1
+		}
+		i++
+	}
+	for ; open > 0; open-- {
+		if i >= len(g.tokens) || g.word(i) != ")" {
+			return -1
+		}
+		i++
+	}
+	return i - 1
+}
+
+// insert is what stands in the place of l.
+func (l *likeRef) insert(params []row.Value) (string, refusal) {
+	pattern := ""
+	for _, p := range l.parts {
+		if p.param == 0 {
+			pattern += p.text
+			continue
+		}
+		switch v := params[p.param-1]; v.Kind() {
+		case row.Null:
+			return "SIMILAR TO CAST(NULL AS VARCHAR)", nil
+		case row.Text:
+			pattern += v.Str()
+		default:
+			return "", &Error{Code: "INVALID_PARAMS", Message: "the parameter $" + strconv.Itoa(p.param) + " of LIKE must be a text", Pos: l.start}
+		}
+		if len(pattern) > patternMax {
+			break
+		}
+	}
+	if len(pattern) > patternMax {
+		return "", &Error{Code: "TOO_LARGE", Message: "the pattern of LIKE is longer than " + strconv.Itoa(patternMax) + " bytes", Pos: l.start}
+	}
+	if strings.IndexByte(pattern, 0) >= 0 || !utf8.ValidString(pattern) {
+		return "", &Error{Code: "INVALID_VALUE", Message: "the pattern of LIKE is not UTF-8 without zero bytes", Pos: l.start}
+	}
+	re, escaped, any := "(?s)", false, false
+	if l.fold {
+		re = "(?is)"
+	}
+	for _, r := range pattern {
+		switch {
+		case escaped:
+			re, escaped, any = re+regexp.QuoteMeta(string(r)), false, false
+		case r == l.escape:
+			escaped = true
+		case r == '%':
+			if !any {
+				re += ".*"
+			}
+			any = true
+		case r == '_':
+			re, any = re+".", false
+		default:
+			re, any = re+regexp.QuoteMeta(string(r)), false
+		}
+	}
+	if escaped {
+		return "", &Error{Code: "INVALID_VALUE", Message: "the pattern of LIKE ends with its escape character", Pos: l.start}
+	}
+	return "SIMILAR TO " + quote(re), nil
+}
+
+// glob allows GLOB with a short literal that has one * at most: more of them are
+// tried out like the % of LIKE.
+func (g *gate) glob(n node) {
+	args := n.list("children")
+	if len(args) == 2 {
+		if s, ok := args[1].constText(); ok && len(s) <= patternMax && strings.Count(s, "*") <= 1 {
+			return
+		}
+	}
+	g.hint(n.pos(), "GLOB is allowed with a literal that has at most one *", "use regexp_matches()")
+}
