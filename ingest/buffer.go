@@ -35,6 +35,7 @@ type Buffer struct {
 	commits, flushFailures atomic.Uint64
 	diskLow                atomic.Bool
 	rangeDeletes           atomic.Int64 // since the last AsyncFlush
+	fenced                 atomic.Pointer[error]
 
 	ids ids
 

@@ -31,6 +31,9 @@ type checked struct {
 // and writes it into the current group.
 func (b *Buffer) commit(r *request) error {
 	s := &b.seq
+	if err := b.fenced.Load(); err != nil {
+		return fmt.Errorf("write refused: %w", *err)
+	}
 	if b.bytes.Load()+r.size > b.o.BufferBytesMax {
 		return b.errFull()
 	}

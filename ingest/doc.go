@@ -24,5 +24,6 @@
 //     miss a row that moves in between.
 //
 // The bytes on disk are in keys.go; the state in memory, which only repeats them, in
-// partition.go; opening and recovery in open.go.
+// partition.go; opening and recovery in open.go, and when another server has used the
+// bucket, or this folder follows a lost one, in takeover.go.
 package ingest

@@ -27,6 +27,10 @@ var (
 	// ErrInUse means that another process has the buffer's folder open.
 	ErrInUse = errors.New("in use by another process")
 
+	// ErrFenced means that another server has committed to the lake. A Commit that gets
+	// it wrote nothing; an Open that gets it has changed nothing.
+	ErrFenced = row.ErrFenced
+
 	// ErrMutation is a mutation no caller should make: a bug of the caller.
 	ErrMutation = errors.New("invalid mutation")
 

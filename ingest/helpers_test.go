@@ -67,6 +67,10 @@ type fakeSink struct {
 	calls   int
 	doubled []row.Seq
 
+	overtaken map[uint64]string
+	claims    int
+	claimErr  error
+
 	before func(table row.TableRef) error // may fail the flush before it has an effect
 	after  func(table row.TableRef) error // or after it
 }
@@ -129,6 +133,13 @@ func (s *fakeSink) Through(p row.Partition) row.Seq {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.through[p]
+}
+
+func (s *fakeSink) Overtaken() map[uint64]string { return s.overtaken }
+
+func (s *fakeSink) Claim(context.Context) error {
+	s.claims++
+	return s.claimErr
 }
 
 func (s *fakeSink) get(p row.Partition, key []byte) (row.Row, bool) {

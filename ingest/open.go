@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -109,15 +110,24 @@ func openPebble(o Options, lock *pebble.Lock) (*pebble.DB, error) {
 
 // recover reads the state from Pebble and drops the generations the lake has already.
 func (b *Buffer) recover() error {
-	if err := b.load(); err != nil {
+	isNew, err := b.load()
+	if err != nil {
+		return err
+	}
+	var overtaken map[uint64]string
+	if b.o.Sink != nil {
+		overtaken = b.o.Sink.Overtaken()
+	}
+	if err := b.checkSplit(overtaken); err != nil {
 		return err
 	}
 	batch := b.db.NewBatch()
 	defer batch.Close()
-	if b.o.SeqFloor > b.node.last {
-		// The lake is ahead: this folder is new, or older than the lake. Changes up to
-		// there may be missing in the log.
-		b.floors.all = b.o.SeqFloor
+	jumped, err := b.startSeq(isNew, len(overtaken) > 0)
+	if err != nil {
+		return err
+	}
+	if jumped { // changes up to here may be missing in the log
 		if err := batch.Set(keyFloors, b.floors.append(nil), nil); err != nil {
 			return err
 		}
@@ -134,7 +144,6 @@ func (b *Buffer) recover() error {
 	for _, p := range b.parts {
 		b.forget(batch, p)
 	}
-	b.node.last = max(b.node.high, b.o.SeqFloor)
 	b.node.high = b.node.last + seqBlock
 	if err := batch.Set(keyNode, b.node.append(nil), nil); err != nil {
 		return err
@@ -148,14 +157,18 @@ func (b *Buffer) recover() error {
 		b.bytes.Add(p.bytes())
 	}
 	b.link()
-	return b.ids.open(b.db, pebbleLogger{b.log})
+	if err := b.ids.open(b.db, pebbleLogger{b.log}); err != nil {
+		return err
+	}
+	return b.claim()
 }
 
-// load fills the state with what Pebble holds.
-func (b *Buffer) load() error {
+// load fills the state with what Pebble holds. isNew says that this is the first start.
+func (b *Buffer) load() (isNew bool, err error) {
 	get := func(key []byte, read func([]byte) error) error {
 		value, closer, err := b.db.Get(key)
 		if errors.Is(err, pebble.ErrNotFound) {
+			isNew = isNew || bytes.Equal(key, keyNode)
 			return nil
 		}
 		if err != nil {
@@ -163,14 +176,11 @@ func (b *Buffer) load() error {
 		}
 		return errors.Join(read(value), closer.Close())
 	}
-	if err := get(keyNode, b.node.read); err != nil {
-		return err
-	}
-	if err := get(keyFloors, b.floors.read); err != nil {
-		return err
+	if err := errors.Join(get(keyNode, b.node.read), get(keyFloors, b.floors.read)); err != nil {
+		return false, err
 	}
 	b.epochs = b.floors.epoch
-	err := b.scanMeta(metaTable, func(key, value []byte) error {
+	err = b.scanMeta(metaTable, func(key, value []byte) error {
 		ns, name, ok := strings.Cut(string(value), "\x00")
 		if len(key) != 10 || !ok {
 			return fmt.Errorf("%w: table %x", ErrCorrupt, key)
@@ -180,7 +190,7 @@ func (b *Buffer) load() error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = b.scanMeta(metaMark, func(key, value []byte) error {
 		var m mark
@@ -189,9 +199,9 @@ func (b *Buffer) load() error {
 		return err
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return b.scanMeta(metaPartition, func(key, value []byte) error {
+	return isNew, b.scanMeta(metaPartition, func(key, value []byte) error {
 		prefix := slices.Clone(key[2:])
 		if len(prefix) < 9 {
 			return fmt.Errorf("%w: partition %x", ErrCorrupt, key)

@@ -31,7 +31,12 @@ type Options struct {
 	Dir string // the folder of the buffer; one process at a time
 	FS  vfs.FS // nil means the disk
 
-	SeqFloor row.Seq // every Seq given out is above it; the lake's last one
+	// SeqFloor is the lake's last Seq: every one given out is above it. A buffer that
+	// is behind it follows a lost one and starts 2^32 above: see startSeq.
+	SeqFloor row.Seq
+	// Known says that there are tables, so that a new buffer follows a lost one even if
+	// SeqFloor is 0. Without both, the first Seq is 1.
+	Known bool
 
 	BufferBytesMax     int64         // buffered rows; then Commit returns ErrFull. 2 GiB
 	RowBytesMax        int           // one encoded row. 1 MiB
@@ -65,11 +70,21 @@ type Sink interface {
 	// Flush stores all segments, at most one of each partition, all of one table. nil
 	// means that they are committed: readers find the rows there from now on. After an
 	// error the buffer keeps the rows and tries again with the same segments; a Sink
-	// that had stored them after all must say so in Through.
+	// that had stored them after all must say so in Through. After an ErrFenced the
+	// buffer takes no more commits.
 	Flush(ctx context.Context, table row.TableRef, segs []row.Segment) error
 
-	// Through is the last Seq of p that is committed here, zero if there is none.
+	// Through is the last Seq of p that this node has committed here, zero if there is
+	// none. What another node committed does not count: its Seqs are not ours.
 	Through(p row.Partition) row.Seq
+
+	// Overtaken are the tables in which another node has committed since this one did,
+	// by id, with its name. Open asks once, and refuses to start if it has rows of them.
+	Overtaken() map[uint64]string
+
+	// Claim makes this node the owner of the tables that are overtaken, and fences the
+	// other one. Open calls it last, before anything can be committed.
+	Claim(ctx context.Context) error
 }
 
 // Events tell the outside what happens inside; each may be nil, none may block.

@@ -19,7 +19,10 @@ func (l *Lake) checkpoint(ctx context.Context, t *table) error {
 		return ctx.Err()
 	}
 	defer t.unlock()
-	if t.fenced || t.isDropped() || t.last < t.checkpointed+uint64(l.opts.CheckpointEntries) {
+	if t.fenced != nil {
+		return t.fenced
+	}
+	if t.isDropped() || t.last < t.checkpointed+uint64(l.opts.CheckpointEntries) {
 		return nil
 	}
 	if err := l.verify(ctx, t); err != nil {
@@ -55,6 +58,7 @@ func (t *table) snapshot() *entry {
 		}
 		e.Partitions = append(e.Partitions, c)
 	}
+	e.Nodes = t.marks()
 	for _, d := range t.dead {
 		e.Dead = append(e.Dead, deadEntry{User: d.file.Partition.User, Removed: d.removed, File: entryOf(d.file)})
 	}
@@ -77,6 +81,9 @@ func (t *table) restore(e *entry) {
 	for i := range e.Dead {
 		d := &e.Dead[i]
 		t.dead = append(t.dead, deadFile{file: d.File.file(t, d.User, e.Time), removed: d.Removed, version: e.Number})
+	}
+	for _, m := range e.Nodes {
+		t.nodes[m.Node] = m
 	}
 	t.last, t.checkpointed = e.Number, e.Number
 }
@@ -116,8 +123,11 @@ func (l *Lake) buryDead(ctx context.Context, t *table) error {
 		return ctx.Err()
 	}
 	defer t.unlock()
+	if t.fenced != nil {
+		return t.fenced
+	}
 	ready := t.deletable(time.Now().Add(-l.opts.Grace))
-	if len(ready) == 0 || t.fenced {
+	if len(ready) == 0 {
 		return nil
 	}
 	// A server that has been replaced must not delete what its successor put back to use.

@@ -15,7 +15,8 @@
 // Another rule makes two servers harmless: the entry number n+1 of a table is
 // written only where it does not exist yet. The server that finds a stranger's
 // entry in its place stops with [ErrFenced]; every entry carries the writer's
-// nonce, so a writer recognises its own entry when a reply was lost.
+// nonce, so a writer recognises its own entry when a reply was lost. A server that
+// starts where another one has committed claims the tables first (owner.go).
 //
 // Readers take a [Manifest] of one partition (table.go): an immutable list of files,
 // pinned until it is released. [Lake.Local] gives the file on local disk through a
@@ -28,7 +29,7 @@
 //
 // In the bucket of the location `default`:
 //
-//	_kalamdb/log/<ns>/<table>/<table id>/<n>.json         one committed round, see entry.go
+//	_kalamdb/log/<ns>/<table>/<table id>/<n>.json         one committed round or claim, see entry.go
 //	_kalamdb/checkpoint/<ns>/<table>/<table id>/<n>.json  the state after entry n
 //
 // and in the table's own location, one folder per partition:

@@ -27,7 +27,9 @@ import (
 // the entry; it never goes back, also where removed files take rows with them.
 //
 // A checkpoint has the same form; its `n` is the last entry it covers, its `added`
-// are all files of a partition, and `dead` are the removed files not deleted yet.
+// are all files of a partition, `dead` are the removed files not deleted yet, and
+// `nodes` says who wrote the entries it covers. An entry without partitions claims the
+// table for its node, see owner.go.
 
 const formatVersion = 1
 
@@ -39,7 +41,8 @@ type entry struct {
 	Nonce      string      `json:"nonce"`  // the put that wrote it
 	Time       time.Time   `json:"time"`
 	Partitions []change    `json:"partitions"`
-	Dead       []deadEntry `json:"dead,omitempty"` // checkpoints only
+	Dead       []deadEntry `json:"dead,omitempty"`  // checkpoints only
+	Nodes      []nodeMark  `json:"nodes,omitempty"` // checkpoints only
 }
 
 // A change is what an entry does to one partition.

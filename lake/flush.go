@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kalamdb/catalog"
 	"kalamdb/row"
 	"kalamdb/storagelocations"
 )
@@ -23,9 +24,9 @@ import (
 //
 // A round costs one put per file (usually one per segment) and one for the log entry.
 func (l *Lake) Flush(ctx context.Context, table row.TableRef, segs []row.Segment) error {
-	t := l.table(table.ID)
-	if t == nil {
-		return fmt.Errorf("flush %s: %w", table, ErrUnknownTable)
+	t, err := l.known(ctx, table.ID)
+	if err != nil {
+		return fmt.Errorf("flush %s: %w", table, err)
 	}
 	if !t.lock(ctx.Done()) {
 		return fmt.Errorf("flush %s: %w", table, ctx.Err())
@@ -36,6 +37,9 @@ func (l *Lake) Flush(ctx context.Context, table row.TableRef, segs []row.Segment
 	}
 	if err := l.verify(ctx, t); err != nil {
 		return fmt.Errorf("flush %s: %w", table, err)
+	}
+	if by, ok := t.overtaken(l.opts.Node); ok {
+		return fmt.Errorf("flush %s: %w", table, fmt.Errorf("%w (node %s has, and this server has not claimed it since)", ErrFenced, by))
 	}
 	// In order of Seq within a partition: a later segment in an earlier round would
 	// move the watermark over the rows of an earlier one.
@@ -55,6 +59,28 @@ func (l *Lake) Flush(ctx context.Context, table row.TableRef, segs []row.Segment
 		segs = segs[n:]
 	}
 	return nil
+}
+
+// known is the table with the given id. One that is in the catalog but was never added,
+// since its AddTable failed, is added now.
+func (l *Lake) known(ctx context.Context, id uint64) (*table, error) {
+	if t := l.table(id); t != nil {
+		return t, nil
+	}
+	if l.opts.Tables == nil {
+		return nil, ErrUnknownTable
+	}
+	c, ok := l.opts.Tables(id)
+	if !ok || c.Dropped || c.Type == catalog.Stream {
+		return nil, ErrUnknownTable
+	}
+	if err := l.AddTable(ctx, c); err != nil {
+		return nil, err
+	}
+	if t := l.table(id); t != nil {
+		return t, nil
+	}
+	return nil, ErrUnknownTable // dropped meanwhile
 }
 
 // round writes and commits segments of t.

@@ -26,7 +26,8 @@ var (
 // TestTranscripts replays what reaches the bucket, with faults, from testdata/flush.
 // Rewrite with: go test ./lake -run TestTranscripts -rewrite
 //
-//	open [as=NAME]                       starts a Lake (the newest is used by default)
+//	open [as=NAME] [node=NAME]           starts a Lake (the newest is used by default)
+//	claim [as=NAME]                      says which tables are overtaken and claims them
 //	fail|lose OP PATTERN [n]             the next n calls fail, or have their effect and fail
 //	flush [as=NAME]                      lines "user seq id text" are flushed, one segment per user
 //	files [as=NAME]                      what the Lake has
@@ -73,11 +74,15 @@ func transcript(t *testing.T, d *datadriven.TestData, as string, b storagelocati
 	}
 	switch d.Cmd {
 	case "open":
-		l, err := Open(ctx, Options{Meta: trace, CacheDir: t.TempDir(), Parallel: 1, CheckpointEntries: 2}, []*catalog.Table{table})
+		node := "a"
+		d.MaybeScanArgs(t, "node", &node)
+		l, err := Open(ctx, Options{Meta: trace, CacheDir: t.TempDir(), Parallel: 1, CheckpointEntries: 2, Node: node}, []*catalog.Table{table})
 		if err == nil {
 			lakes[as] = l
 		}
 		return answer(err)
+	case "claim":
+		return fmt.Sprintf("%d overtaken; %s", len(l.Overtaken()), answer(l.Claim(ctx)))
 	case "fail", "lose":
 		op, pattern, n := buckettest.Op(d.CmdArgs[0].Key), d.CmdArgs[1].Key, 1
 		if len(d.CmdArgs) > 2 {

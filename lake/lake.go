@@ -27,6 +27,10 @@ type Lake struct {
 	cache  *cache
 	codec  *zstd.Codec // with the encoders of all tables; the default level costs twice the time for files no smaller
 
+	fenceOnce sync.Once
+	fenced    chan struct{} // closed by the first fence, after fencedBy is set
+	fencedBy  error
+
 	mu     sync.RWMutex // guards tables
 	tables map[uint64]*table
 }
@@ -41,7 +45,7 @@ func Open(ctx context.Context, o Options, tables []*catalog.Table) (*Lake, error
 	if err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)
 	}
-	l := &Lake{opts: o, writer: randomName(), opened: time.Now(), cache: c, codec: &zstd.Codec{Level: zstd.SpeedFastest}, tables: map[uint64]*table{}}
+	l := &Lake{opts: o, writer: randomName(), opened: time.Now(), cache: c, codec: &zstd.Codec{Level: zstd.SpeedFastest}, fenced: make(chan struct{}), tables: map[uint64]*table{}}
 	if l.opts.Node == "" {
 		l.opts.Node = l.writer
 	}
@@ -110,11 +114,16 @@ func (l *Lake) sorted() []*table {
 	return tables
 }
 
-// Through is the last Seq of p the lake has: every change of p up to it is
-// committed here. Zero if there is none.
+// Through is the last Seq of p this node has committed: all its changes of p up to it are
+// in the lake. Zero if there is none, and if the table is overtaken: Seqs are numbers of
+// one node, and what another one committed says nothing about the rows of this one.
+// (Once the table is claimed, the Seqs of this node are above all that is there.)
 func (l *Lake) Through(p row.Partition) row.Seq {
 	t := l.table(p.Table.ID)
 	if t == nil {
+		return 0
+	}
+	if _, ok := t.overtaken(l.opts.Node); ok {
 		return 0
 	}
 	return t.through(p.User)

@@ -128,8 +128,7 @@ func (l *Lake) catchUp(ctx context.Context, t *table) error {
 			return err
 		}
 		if e.Writer != l.writer && (e.Node != l.opts.Node || !e.Time.Before(l.opened)) {
-			t.fenced = true
-			return fmt.Errorf("%w (entry %d is of node %s)", ErrFenced, n, e.Node)
+			return l.fence(t, "entry %d is of node %s", n, e.Node)
 		}
 		if err := t.apply(e); err != nil {
 			return err
@@ -142,8 +141,8 @@ func (l *Lake) catchUp(ctx context.Context, t *table) error {
 // server that slept longer could otherwise find its next number free again and
 // believe that it committed. The caller holds busy.
 func (l *Lake) verify(ctx context.Context, t *table) error {
-	if t.fenced {
-		return ErrFenced
+	if t.fenced != nil {
+		return t.fenced
 	}
 	stale := time.Since(t.verified) > l.opts.LogRetention/4
 	if !t.unsure && !stale {
@@ -155,8 +154,7 @@ func (l *Lake) verify(ctx context.Context, t *table) error {
 			return err
 		}
 		if n := len(checkpoints); n > 0 && checkpoints[n-1] > t.last {
-			t.fenced = true
-			return fmt.Errorf("%w (there is a checkpoint at entry %d)", ErrFenced, checkpoints[n-1])
+			return l.fence(t, "there is a checkpoint at entry %d", checkpoints[n-1])
 		}
 	}
 	return l.catchUp(ctx, t)

@@ -13,12 +13,12 @@ import (
 
 // ErrFenced: another server has committed to this table's log. What this server
 // still has to flush must not be written; the process should stop.
-var ErrFenced = errors.New("another server has committed to this table")
+var ErrFenced = row.ErrFenced
 
 // ErrCorrupt: a file, a log entry or a checkpoint is not what was written.
 var ErrCorrupt = errors.New("corrupt")
 
-// ErrUnknownTable: the table was never added to the lake, or has been dropped.
+// ErrUnknownTable: the table is neither in the lake nor in the catalog, or has been dropped.
 var ErrUnknownTable = errors.New("the lake does not know this table")
 
 const (
@@ -46,7 +46,7 @@ type Options struct {
 	// CacheBytesMax bounds the local copies nobody is reading. Default 4 GiB.
 	CacheBytesMax int64
 	// Node names this data directory over restarts. An entry of the same node that is
-	// older than this start is a late write of the process before, not a rival.
+	// older than this start is a late write of the process before, not a rival; see owner.go.
 	// Default: a name of its own for each Lake.
 	Node string
 	// RowGroupRows is the size of a row group. Default 2,048: lookups
@@ -70,8 +70,8 @@ type Options struct {
 	// SweepInterval is the time between two listings for files of crashed flushes.
 	// Default 6 hours, never less than Grace.
 	SweepInterval time.Duration
-	// Tables gives the current state of a table, for schema versions made after
-	// AddTable. Optional.
+	// Tables gives the current state of a table: for schema versions made after
+	// AddTable, and for a Flush of a table whose AddTable failed. Optional.
 	Tables func(id uint64) (*catalog.Table, bool)
 	// Events are told what happened.
 	Events Events

@@ -73,7 +73,7 @@ type table struct {
 	template storagelocations.Template
 	busy     chan struct{}
 
-	fenced       bool
+	fenced       error     // an ErrFenced, or nil
 	unsure       bool      // an entry may be in the log that is not applied yet
 	verified     time.Time // when the end of the log was last seen
 	checkpointed uint64    // the newest checkpoint covers the entries up to this one
@@ -84,6 +84,7 @@ type table struct {
 	dropped    bool
 	last       uint64 // number of the last applied entry
 	partitions map[row.UserID]*partition
+	nodes      map[string]nodeMark // who wrote to the log
 	maxSeq     row.Seq
 	dead       []deadFile
 	pins       map[uint64]int // readers by the number of the entry they saw last
@@ -93,6 +94,7 @@ func newTable(c *catalog.Table, b storagelocations.Bucket) *table {
 	t := &table{
 		ref: c.Ref, catalog: c, bucket: b, root: c.Root, template: c.Path, busy: make(chan struct{}, 1),
 		partitions: map[row.UserID]*partition{}, pins: map[uint64]int{}, pools: map[poolKey]*sync.Pool{},
+		nodes: map[string]nodeMark{},
 	}
 	t.busy <- struct{}{}
 	return t
@@ -176,6 +178,7 @@ func (t *table) apply(e *entry) error {
 	}
 	t.dead = append(t.dead, dead...)
 	t.last = e.Number
+	t.mark(e)
 	return nil
 }
 

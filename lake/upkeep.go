@@ -20,7 +20,7 @@ const upkeepInterval = 10 * time.Second
 
 // Run does the upkeep until ctx is done: checkpoints, deleting removed files and, once
 // in a SweepInterval, what crashed flushes left behind. Faults of the bucket are
-// logged and tried again; ErrFenced ends it.
+// logged and tried again; ErrFenced ends it at once, also that of a Flush.
 func (l *Lake) Run(ctx context.Context) error {
 	defer l.cache.close()
 	tick := time.NewTicker(upkeepInterval)
@@ -30,6 +30,8 @@ func (l *Lake) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-l.fenced:
+			return l.fencedBy
 		case <-tick.C:
 		}
 		sweep := time.Since(swept) >= l.opts.SweepInterval
@@ -83,7 +85,7 @@ func (l *Lake) sweep(ctx context.Context, t *table) error {
 		return ctx.Err()
 	}
 	defer t.unlock()
-	if t.fenced || t.isDropped() {
+	if t.isDropped() {
 		return nil
 	}
 	t.unsure = true
