@@ -122,7 +122,7 @@ func benchRaw(b *testing.B, e *Engine, text string) {
 	defer e.release(in)
 	c := <-in.workers
 	defer func() { in.workers <- c }()
-	rows := &Rows{rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
+	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
 	res, err := c.execute(context.Background(), text, &statement{}, nil, rows.add)
 	if err != nil {
 		b.Fatal(err)

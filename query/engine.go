@@ -23,6 +23,9 @@ type Options struct {
 	QueryTimeout   time.Duration // of one statement, waiting included; 60 s
 	ResultRowsMax  int64         // 1,000,000
 	ResultBytesMax int64         // 256 MiB, as the bytes of row.Value
+	// OpenResultBytesMax bounds all results that are not closed yet together; above it
+	// statements are told BUSY. 512 MiB
+	OpenResultBytesMax int64
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -46,6 +49,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ResultBytesMax <= 0 {
 		o.ResultBytesMax = 256 << 20
+	}
+	if o.OpenResultBytesMax <= 0 {
+		o.OpenResultBytesMax = 512 << 20
 	}
 	if o.CacheDir == "" {
 		o.CacheDir = "/nonexistent"
@@ -72,10 +78,12 @@ type Engine struct {
 	plans   planCache
 	turns   chan struct{} // one per statement that may run
 	waiting atomic.Int64
+	open    atomic.Int64 // bytes of the results that are not closed yet
 
-	mu     sync.Mutex // guards in and the counters of instances; opening a new one happens under it
+	mu     sync.Mutex // guards the fields below and the counters of instances; opening a new one happens under it
 	in     *instance
 	closed bool
+	stuck  map[*flight]struct{} // statements that did not stop
 }
 
 // Open starts DuckDB.
@@ -88,19 +96,22 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	e := &Engine{o: o, in: in, turns: make(chan struct{}, o.Concurrency)}
+	e := &Engine{o: o, in: in, turns: make(chan struct{}, o.Concurrency), stuck: map[*flight]struct{}{}}
 	e.plans.entriesMax, e.plans.bytesMax = cachedPlansMax, cachedPlanBytesMax
 	return e, nil
 }
 
-// Close stops DuckDB. Statements have ended and Rows are closed.
-func (e *Engine) Close() {
+// Close stops DuckDB. Statements have ended and Rows are closed. Statements that do
+// not stop are waited for, up to closeWaitMax; the error says that some are left.
+func (e *Engine) Close() error {
+	err := e.awaitStuck()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closed && e.in.refs == 0 {
 		e.in.close()
 	}
 	e.closed = true
+	return err
 }
 
 // acquire is the instance to use now; release it.
@@ -120,8 +131,8 @@ func (e *Engine) release(in *instance) {
 	}
 }
 
-// replace puts a new instance in the place of one that reported a fatal error. What
-// still runs on the old one ends there.
+// replace puts a new instance in the place of one that reported a fatal error or holds
+// a statement that does not stop. What still runs on the old one ends there.
 func (e *Engine) replace(in *instance) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -163,8 +174,12 @@ func (e *Engine) turn(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// Ready runs a real query on a connection that no client can occupy.
+// Ready runs a real query on a connection that no client can occupy. It fails with
+// NOT_READY when only a restart helps.
 func (e *Engine) Ready(ctx context.Context) error {
+	if err := e.healthy(); err != nil {
+		return err
+	}
 	in := e.acquire()
 	defer e.release(in)
 	select {

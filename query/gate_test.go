@@ -220,7 +220,7 @@ func TestBehindTheGate(t *testing.T) {
 		"FROM read_csv(" + quote(outside) + ")", "FROM " + quote(outside), "SET threads = 4", "SET enable_external_access = true", "SET lock_configuration = false",
 		"COPY (SELECT 1) TO " + quote(outside), "ATTACH " + quote(outside+".db"), "INSTALL httpfs", "LOAD httpfs", "FROM read_text('/etc/passwd')", "FROM glob('/etc/*')", "RESET allowed_directories", "FROM kalamdb_rows(0)",
 	} {
-		if res, err := c.execute(t.Context(), q, &statement{}, nil, (&Rows{rowsMax: 1 << 20, bytesMax: 1 << 20}).add); err == nil {
+		if res, err := c.execute(t.Context(), q, &statement{}, nil, (&Rows{e: e, rowsMax: 1 << 20, bytesMax: 1 << 20}).add); err == nil {
 			t.Errorf("%s passed: %v", q, res)
 		}
 	}

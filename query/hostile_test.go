@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -148,4 +149,146 @@ func bypass(ctx context.Context, e *Engine, text string) error {
 		rows.Close()
 	}
 	return err
+}
+
+// stuckText takes minutes within one call of one row, deaf to interrupts.
+const stuckText = "SELECT levenshtein(string_agg('a', ''), string_agg('b', '')) FROM range(%d)"
+
+// TestStuck: a statement that does not stop when it is told to loses its turn, others
+// get an answer meanwhile, and too many of them make the engine unready.
+func TestStuck(t *testing.T) {
+	e := open(t, Options{Concurrency: 1, QueryTimeout: 100 * time.Millisecond})
+	text := fmt.Sprintf(stuckText, 60_000)
+	start := time.Now()
+	if err := bypass(t.Context(), e, text); code(err) != "STATEMENT_TIMEOUT" || time.Since(start) > stuckGrace+3*time.Second {
+		t.Fatalf("%v after %v", err, time.Since(start))
+	}
+	if lines, _, err := run(e, "SELECT 42", noTables); err != nil || lines[0] != "42" {
+		t.Fatal(lines, err)
+	}
+	if err := e.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Lock()
+	left := len(e.stuck)
+	for len(e.stuck) < stuckMax { // stand-ins: real ones would each take a core
+		e.stuck[&flight{done: make(chan struct{})}] = struct{}{}
+	}
+	e.mu.Unlock()
+	if left != 1 {
+		t.Errorf("%d statements are left behind", left)
+	}
+	if err := e.Ready(t.Context()); code(err) != "NOT_READY" {
+		t.Error(err)
+	}
+	if _, _, err := run(e, "SELECT 42", noTables); code(err) != "NOT_READY" {
+		t.Error(err)
+	}
+	start = time.Now()
+	if err := e.awaitStuck(); !errors.Is(err, errStuck) || time.Since(start) > closeWaitMax+time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+	e.mu.Lock()
+	var real *flight
+	for r := range e.stuck {
+		if r.in == nil {
+			delete(e.stuck, r)
+			continue
+		}
+		real = r
+	}
+	e.mu.Unlock()
+	if real != nil {
+		<-real.done
+	}
+	if err := e.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOpenResults: results nobody reads count until they are closed.
+func TestOpenResults(t *testing.T) {
+	e := open(t, Options{OpenResultBytesMax: 4 << 20})
+	p, err := e.Plan("SELECT lpad('x', 1000, 'y') AS a FROM range(2000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*Rows
+	for range 10 {
+		rows, err := e.Query(t.Context(), p, nil, nil, Session{})
+		if code(err) == "BUSY" {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, rows)
+	}
+	if len(all) < 2 || len(all) > 3 {
+		t.Errorf("%d results of 2 MB within 4 MiB", len(all))
+	}
+	all[0].Close()
+	for all[1].Next() {
+	}
+	for _, r := range all {
+		r.Close()
+		r.Close()
+	}
+	if n := e.open.Load(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+	for _, text := range []string{"SELECT lpad('x', 10000, 'y') FROM range(2000)", "SELECT 1/0, error('x')"} {
+		if _, _, err := run(e, text, noTables); err == nil || e.open.Load() != 0 {
+			t.Errorf("%v, %d bytes are left", err, e.open.Load())
+		}
+	}
+}
+
+func TestUnnests(t *testing.T) {
+	e := open(t, Options{})
+	for text, want := range map[string]bool{
+		"SELECT unnest([1, 2])": true, "SELECT 1 + unnest([1, 2])": true, "SELECT generate_subscripts([1], 1)": true, "SELECT UNNEST(a) FROM t": true, "SELECT 1 + (unnest(a) IN (SELECT 1)) FROM t": true,
+		"SELECT 1": false, "SELECT (SELECT sum(x) FROM unnest([1, 2]) u(x))": false, "SELECT (SELECT sum(x) FROM (SELECT unnest(a) AS x)) FROM t": false, "SELECT a FROM t, unnest(t.a)": false,
+	} {
+		if p, err := e.Plan(text); err != nil || p.Unnests() != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestLiveFailing: a row whose condition fails does not match, the others are answered.
+func TestLiveFailing(t *testing.T) {
+	e := open(t, Options{})
+	var rows []*row.Row
+	for i := range int64(5) {
+		v := benchValues(i)
+		v[1] = row.TextValue([]string{"1", "x", "3", "", "5"}[i])
+		rows = append(rows, &row.Row{Seq: 1, Schema: 1, Values: v})
+	}
+	for where, want := range map[string]string{
+		"conversation::INT > 2": "[false false true false true]", "(conversation::INT > 2) -- x": "[false false true false true]",
+		"conversation::INT > 2 AND random() >= 0": "[false false true false true]", "error('no') IS NULL": "[false false false false false]",
+	} {
+		lp, err := e.PlanLive("SELECT * FROM t AS x WHERE " + where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := e.Filter(lp, benchSchema, true, Session{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := f.Match(t.Context(), rows); err != nil || fmt.Sprint(ok) != want {
+			t.Errorf("%s: %v, %v", where, ok, err)
+		}
+	}
+}
+
+// TestHint: a name is no hint for itself.
+func TestHint(t *testing.T) {
+	e := open(t, Options{})
+	_, _, err := run(e, "SELECT x._seq FROM (SELECT * FROM t) x", func(TableRef) *Relation { return smallTable(1) })
+	var qe *Error
+	if !errors.As(err, &qe) || qe.Code != "COLUMN_NOT_FOUND" || qe.Details != "" {
+		t.Errorf("%#v", err)
+	}
 }

@@ -54,6 +54,10 @@ type statement struct {
 	sources []source
 	session Session
 
+	// reading is held while a callback is in the caller's rows, which are gone once a
+	// statement has been left behind; it looks at ctx first.
+	reading sync.RWMutex
+
 	mu  sync.Mutex
 	err error // the first error of a source
 }

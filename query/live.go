@@ -2,6 +2,8 @@ package query
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,7 @@ type LivePlan struct {
 
 	tree node  // of the condition
 	plan *Plan // of a SELECT that the condition's text is part of
+	try  *Plan // the same with TRY(condition); nil if DuckDB's parser does not take that
 }
 
 // liveFields are what the SELECT of a live query may have.
@@ -90,6 +93,12 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 	if err != nil || len(lp.plan.refs) != 1 {
 		return refuse(-1, "the condition cannot be cut out of the text")
 	}
+	if n := len(lp.From) - len(lp.Where); lp.Where != "" && strings.HasSuffix(lp.From, lp.Where) {
+		lp.try, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + lp.From[:n] + "TRY(" + lp.Where + ")")
+		if err != nil || len(lp.try.refs) != 1 {
+			lp.try = nil
+		}
+	}
 	return lp, nil
 }
 
@@ -126,6 +135,7 @@ func notLive(n node) node {
 type Filter struct {
 	e       *Engine
 	plan    *Plan
+	try     *Plan // plan for rows whose condition fails, may be nil
 	rel     *Relation
 	session Session
 	match   matcher // nil: DuckDB decides
@@ -137,9 +147,9 @@ func (e *Engine) Filter(lp *LivePlan, schema *row.Schema, system bool, s Session
 	if lp.tree == nil {
 		return nil, nil
 	}
-	f := &Filter{e: e, plan: lp.plan, rel: &Relation{Schema: schema, System: system}, session: s}
+	f := &Filter{e: e, plan: lp.plan, try: lp.try, rel: &Relation{Schema: schema, System: system}, session: s}
 	// DuckDB has the say on names and types, also of what is compiled.
-	if _, err := f.ask(context.Background(), nil); err != nil {
+	if _, err := f.ask(context.Background(), f.plan, nil); err != nil {
 		return nil, f.moveBack(err, lp)
 	}
 	c := compiler{schema: schema, system: system, alias: lp.plan.refs[0].name, session: s}
@@ -155,59 +165,73 @@ func (f *Filter) moveBack(err error, lp *LivePlan) error {
 	return err
 }
 
-// Match says of each row whether the condition is true for it.
+// Match says of each row whether the condition is true for it. A condition that fails
+// for a row (it divides by zero, it casts what is no number) is not true for it, and
+// the other rows do not suffer from it.
 func (f *Filter) Match(ctx context.Context, rows []*row.Row) ([]bool, error) {
-	if f == nil || f.match == nil {
-		return f.ask(ctx, rows)
+	if f == nil || f.match != nil {
+		ok := make([]bool, len(rows))
+		for i, r := range rows {
+			ok[i] = f == nil || f.match(r) == yes
+		}
+		return ok, nil
 	}
-	ok := make([]bool, len(rows))
-	for i, r := range rows {
-		ok[i] = f.match(r) == yes
+	ok, err := f.ask(ctx, f.plan, rows)
+	if !fails(err) {
+		return ok, err
+	}
+	if f.try != nil {
+		if ok, err = f.ask(ctx, f.try, rows); !fails(err) {
+			return ok, err
+		}
+	}
+	ok = make([]bool, len(rows)) // TRY does not take every condition
+	for i := range rows {
+		one, err := f.ask(ctx, f.plan, rows[i:i+1])
+		if err != nil && !fails(err) {
+			return nil, err
+		}
+		ok[i] = err == nil && one[0]
 	}
 	return ok, nil
 }
 
+// fails says whether err comes out of the condition and its rows.
+func fails(err error) bool {
+	var qe *Error
+	return errors.As(err, &qe) && slices.Contains([]string{"INVALID_VALUE", "TYPE_MISMATCH", "INVALID_STATEMENT", "NOT_SUPPORTED_YET"}, qe.Code)
+}
+
 // ask has DuckDB evaluate the condition over all rows at once.
-func (f *Filter) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
+func (f *Filter) ask(ctx context.Context, p *Plan, rows []*row.Row) ([]bool, error) {
 	ok := make([]bool, len(rows))
-	if f == nil {
-		for i := range ok {
-			ok[i] = true
-		}
-		return ok, nil
-	}
 	limited, cancel := context.WithTimeoutCause(ctx, f.e.o.QueryTimeout, errTimeout)
 	defer cancel()
-	sp := f.splice(rows)
-	done, err := f.e.turn(limited)
-	if err != nil {
-		return nil, f.e.failure(ctx, limited, err, nil, nil)
-	}
-	defer done()
-	in := f.e.acquire()
-	defer f.e.release(in)
-	c := <-in.workers
-	defer func() { in.workers <- c }()
+	sp := f.splice(p, rows)
 	session := f.session
 	session.Now = time.Now()
-	res, err := c.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil, func(_ *mapping.Result, chunk mapping.DataChunk) error {
-		data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
-		for i := range int(mapping.DataChunkGetSize(chunk)) {
-			ok[*at[int64](data, i)] = true
-		}
-		mapping.DestroyDataChunk(&chunk)
-		return nil
-	})
+	res, err := f.e.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil,
+		func(_ *mapping.Result, chunk mapping.DataChunk) error {
+			data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
+			for i := range int(mapping.DataChunkGetSize(chunk)) {
+				ok[*at[int64](data, i)] = true
+			}
+			mapping.DestroyDataChunk(&chunk)
+			return nil
+		},
+		func(err error, in *instance) error {
+			return f.e.failure(ctx, limited, err, in, &origin{plan: p, rels: []*Relation{f.rel}, spliced: sp})
+		}, func(bool) {})
 	if err != nil {
-		return nil, f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
+		return nil, err
 	}
 	mapping.DestroyResult(res)
 	return ok, nil
 }
 
 // splice puts the rows in the place of the table.
-func (f *Filter) splice(rows []*row.Row) *spliced {
-	p, ref := f.plan, f.plan.refs[0]
+func (f *Filter) splice(p *Plan, rows []*row.Row) *spliced {
+	ref := p.refs[0]
 	src := hotSource(f.rel, nil, nil, nil, true)
 	src.rows = len(rows)
 	src.columns = append(src.columns, scanColumn{ordinalColumn, row.Type{Kind: row.BigInt}})

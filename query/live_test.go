@@ -139,7 +139,7 @@ func TestFilterAgreesWithDuckDB(t *testing.T) {
 			return
 		}
 		compiled++
-		want, err2 := f.ask(context.Background(), rows)
+		want, err2 := f.ask(context.Background(), f.plan, rows)
 		if err != nil || err2 != nil {
 			t.Fatalf("%s: %v, %v", where, err, err2)
 		}

@@ -31,6 +31,7 @@ type Plan struct {
 	stars   []starRef
 	params  int
 	limited bool // the statement has its own LIMIT
+	unnests bool
 }
 
 // Tables are the distinct base tables; names defined by WITH are not among them.
@@ -38,6 +39,10 @@ func (p *Plan) Tables() []TableRef { return p.tables }
 
 // Params is the highest $n used.
 func (p *Plan) Params() int { return p.params }
+
+// Unnests says whether the select list of the statement makes several rows of one, so
+// that it cannot give the new values of one row.
+func (p *Plan) Unnests() bool { return p.unnests }
 
 // textBytesMax bounds the text of one statement.
 const textBytesMax = 1 << 20
@@ -98,6 +103,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	for _, r := range p.refs {
 		r.seq, r.deleted = r.seq || g.seqAll, r.deleted || g.deletedAll
 	}
+	p.unnests = slices.ContainsFunc(tree.list("select_list"), multiplies)
 	for _, m := range tree.list("modifiers") {
 		if strings.HasPrefix(m.str("type"), "LIMIT") {
 			p.limited = true
@@ -111,6 +117,32 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	slices.SortFunc(p.stars, func(a, b starRef) int { return cmp.Compare(a.end, b.end) })
 	p.stars = slices.CompactFunc(p.stars, func(a, b starRef) bool { return a.end == b.end })
 	return p, tree, nil
+}
+
+// multiplies says whether the expression n gives several rows.
+func multiplies(n node) bool {
+	if n.str("class") == "SUBQUERY" {
+		return n.child("child") != nil && multiplies(n.child("child"))
+	}
+	switch fold(n.str("function_name")) {
+	case "unnest", "unlist", "generate_subscripts", "regexp_split_to_table":
+		return true
+	}
+	for _, v := range n {
+		switch v := v.(type) {
+		case map[string]any:
+			if multiplies(v) {
+				return true
+			}
+		case []any:
+			for _, c := range v {
+				if m, ok := c.(map[string]any); ok && multiplies(m) {
+					return true
+				}
+			}
+		}
+	}
+	return n.str("type") == "OPERATOR_UNPACK"
 }
 
 // invalidUTF8 is the offset of the first byte that is not UTF-8, -1 if all are.

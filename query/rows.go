@@ -15,8 +15,10 @@ type Column struct {
 	Type string // DuckDB's name: BIGINT, DECIMAL(10,2), VARCHAR[]
 }
 
-// Rows is a complete result. Its memory belongs to DuckDB until Close.
+// Rows is a complete result. Its memory belongs to DuckDB until Close, and counts
+// against Options.OpenResultBytesMax.
 type Rows struct {
+	e        *Engine
 	columns  []Column
 	decoders []*decoder
 	chunks   []mapping.DataChunk // what is still to read
@@ -28,7 +30,8 @@ type Rows struct {
 
 	rows, bytes       int64 // of all chunks
 	rowsMax, bytesMax int64
-	sent              int64 // bytes of the values handed out
+	sent              int64   // bytes of the values handed out
+	sizes             []int64 // of chunks, as they count in Engine.open
 }
 
 // describe notes the columns of the result.
@@ -57,14 +60,31 @@ func (r *Rows) add(res *mapping.Result, chunk mapping.DataChunk) error {
 			Message: fmt.Sprintf("the result has more than %d rows, the limit of one result", r.rowsMax),
 			Details: "add LIMIT or a narrower WHERE"}
 	}
-	r.bytes += int64(n*len(r.decoders)) * int64(unsafe.Sizeof(row.Value{}))
+	var text int64
 	for i, d := range r.decoders {
-		r.bytes += d.textBytes(mapping.DataChunkGetVector(chunk, mapping.IdxT(i)), n)
+		text += d.textBytes(mapping.DataChunkGetVector(chunk, mapping.IdxT(i)), n)
 	}
-	if r.bytes > r.bytesMax {
+	width := int64(len(r.decoders)) * int64(unsafe.Sizeof(row.Value{}))
+	r.bytes += int64(n)*width + text
+	r.sizes = append(r.sizes, int64(mapping.VectorSize())*width/4+text) // a chunk has room for all its rows
+	open := r.e.open.Add(r.sizes[len(r.sizes)-1])
+	switch {
+	case r.bytes > r.bytesMax:
 		return r.tooManyBytes()
+	case open > 2*r.e.o.OpenResultBytesMax:
+		return &Error{Code: "BUSY", Message: "too many results are being read, try again", Pos: -1}
 	}
 	return nil
+}
+
+// drop frees the first piece.
+func (r *Rows) drop() {
+	mapping.DestroyDataChunk(&r.chunks[0])
+	r.chunks = r.chunks[1:]
+	if len(r.sizes) > 0 { // the last piece has none if there were too many rows
+		r.e.open.Add(-r.sizes[0])
+		r.sizes = r.sizes[1:]
+	}
 }
 
 func (r *Rows) tooManyBytes() error {
@@ -83,8 +103,8 @@ func (r *Rows) Next() bool {
 	}
 	for len(r.chunks) > 0 && (!r.opened || r.at == r.size) {
 		if r.opened {
-			mapping.DestroyDataChunk(&r.chunks[0])
-			r.chunks, r.opened = r.chunks[1:], false
+			r.drop()
+			r.opened = false
 			continue
 		}
 		r.size, r.at, r.opened = int(mapping.DataChunkGetSize(r.chunks[0])), 0, true
@@ -120,8 +140,7 @@ func (r *Rows) Err() error { return r.err }
 
 // Close frees the result. It may be called twice.
 func (r *Rows) Close() {
-	for i := range r.chunks {
-		mapping.DestroyDataChunk(&r.chunks[i])
+	for len(r.chunks) > 0 {
+		r.drop()
 	}
-	r.chunks = nil
 }

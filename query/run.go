@@ -149,32 +149,34 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 			return nil, &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d has more than %d bytes, the limit of a replacement", id, shortMax), Pos: -1}
 		}
 	}
+	if open := e.open.Load(); open >= e.o.OpenResultBytesMax {
+		return nil, &Error{Code: "BUSY", Message: fmt.Sprintf("results of %d bytes are still being read, the limit of all results together is %d bytes: try again", open, e.o.OpenResultBytesMax), Pos: -1}
+	}
 	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
 	defer cancel()
 	sp, release, err := p.splice(limited, rels, params, e.o.ResultRowsMax)
-	defer release()
 	if err != nil {
+		release()
 		return nil, e.failure(ctx, limited, err, nil, nil)
 	}
 	sp.text = prefix + sp.text
 	for i := range sp.pieces {
 		sp.pieces[i].at += len(prefix)
 	}
-	done, err := e.turn(limited)
+	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
+	res, err := e.execute(limited, sp.text, &statement{sources: sp.sources, session: session},
+		func(stmt mapping.PreparedStatement) error { return bind(stmt, params) }, rows.add,
+		func(err error, in *instance) error {
+			return e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
+		},
+		func(ok bool) {
+			release()
+			if !ok {
+				rows.Close()
+			}
+		})
 	if err != nil {
-		return nil, e.failure(ctx, limited, err, nil, nil)
-	}
-	defer done()
-	in := e.acquire()
-	defer e.release(in)
-	c := <-in.workers
-	defer func() { in.workers <- c }()
-	st := &statement{sources: sp.sources, session: session}
-	rows := &Rows{rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
-	res, err := c.execute(limited, sp.text, st, func(stmt mapping.PreparedStatement) error { return bind(stmt, params) }, rows.add)
-	if err != nil {
-		rows.Close()
-		return nil, e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
+		return nil, err
 	}
 	rows.describe(res)
 	mapping.DestroyResult(res)

@@ -187,6 +187,8 @@ func (s *scanState) fill(chunk mapping.DataChunk) (int, error) {
 	if s.done {
 		return 0, nil
 	}
+	s.st.reading.RLock()
+	defer s.st.reading.RUnlock()
 	if err := s.st.ctx.Err(); err != nil {
 		return 0, err
 	}
