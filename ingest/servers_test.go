@@ -158,7 +158,7 @@ func TestTwoServers(t *testing.T) {
 	a.stop()
 
 	for range 2 { // refusing changes nothing
-		if s, err := first.try(t); !errors.Is(err, ingest.ErrFenced) || !strings.Contains(err.Error(), "2 acknowledged rows of 1 partitions (app.notes)") {
+		if s, err := first.try(t); !errors.Is(err, ingest.ErrFenced) || !strings.Contains(err.Error(), "2 acknowledged rows of app.notes") {
 			t.Fatalf("%v, %v, expected ErrFenced with 2 rows", s, err)
 		}
 	}

@@ -28,13 +28,12 @@ const (
 // has acknowledged what it wrote without knowing of the other: whichever rows were dropped
 // or put on top, somebody's would be lost without a word.
 func (b *Buffer) checkSplit(overtaken map[uint64]string) error {
-	rows, partitions := 0, 0
+	rows := 0
 	var tables, nodes = map[string]bool{}, map[string]bool{}
 	for id, p := range b.parts {
 		by, ok := overtaken[id.table]
 		if n := p.active.rows + p.sealed.rows; ok && n > 0 {
 			rows += n
-			partitions++
 			tables[p.ref.Table.String()], nodes[by] = true, true
 		}
 	}
@@ -42,9 +41,9 @@ func (b *Buffer) checkSplit(overtaken map[uint64]string) error {
 		return nil
 	}
 	list := func(m map[string]bool) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
-	return fmt.Errorf("%w: %d acknowledged rows of %d partitions (%s) wait here to be flushed, and node %s has committed to the same tables without them; "+
-		"nothing was changed. Start the other server again instead, or move this data directory away to go on with what the bucket has, without these rows",
-		ErrFenced, rows, partitions, list(tables), list(nodes))
+	return fmt.Errorf("%w: %d acknowledged rows of %s wait here to be flushed, and node %s has committed to the same tables without them; "+
+		"nothing was changed. Start the other server again instead, or move this folder away to go on with what the bucket has, without these rows",
+		ErrFenced, rows, list(tables), list(nodes))
 }
 
 // startSeq decides where the Seqs go on, and from where on the change log is complete.
