@@ -175,6 +175,47 @@ func TestChangeLogTrimmedBySize(t *testing.T) {
 	})
 }
 
+// The changes of a dropped table are gone at once: they do not push those of others out.
+func TestDropTableShrinksTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 64 << 10
+		o := Options{FS: vfs.NewMem(), Sink: newFakeSink(), Policy: never, ChangeLogBytesMax: limit}
+		b := start(t, o)
+		other := row.Partition{Table: row.TableRef{Namespace: "app", Name: "other", ID: 8}, User: "ana"}
+		text := strings.Repeat("x", 400)
+		b.commit(ana, insert(1, "first"))
+		own := b.Stats().ChangeLogBytes
+		for i := range int64(100) { // about 45 kB
+			b.commit(other, insert(i, text))
+		}
+		size := b.commit(ana, insert(2, "second"))
+		if s := b.Stats(); s.ChangeLogBytes < limit/2 {
+			t.Fatalf("the log holds %d bytes, too few for this test", s.ChangeLogBytes)
+		}
+		if err := b.DropTable(t.Context(), other.Table.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Stats().ChangeLogBytes; got < 2*own || got > 2*own+10 {
+			t.Errorf("the log holds %d bytes, expected about %d", got, 2*own)
+		}
+		if err := b.DropTable(t.Context(), other.Table.ID); err != nil { // again: nothing to take off
+			t.Fatal(err)
+		}
+		b.stop()
+		b = start(t, o)
+		if got := b.Stats().ChangeLogBytes; got < 2*own || got > 2*own+10 {
+			t.Errorf("after a restart the log holds %d bytes, expected about %d", got, 2*own)
+		}
+		for i := range int64(100) {
+			b.commit(ben, insert(i, text))
+		}
+		time.Sleep(5 * houseEvery)
+		if got := b.replayed(ana, 0, size.Last); got != "INSERT first;\nINSERT second;\n" {
+			t.Errorf("replayed %q", got)
+		}
+	})
+}
+
 func FuzzDecodeChange(f *testing.F) {
 	r := row.Row{Seq: 5, Updated: 6, Schema: 1, Values: values(1, "x")}
 	head := appendChangeHead(nil, row.Update, keyOf(1), true, true)

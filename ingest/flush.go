@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"kalamdb/row"
@@ -131,8 +132,12 @@ func (b *Buffer) endWait(w *flushWait, err error) {
 // commits to it from now on. When it returns no flush of the table is running.
 // Dropping an unknown table is no error.
 func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
+	logged, err := b.loggedBy(ctx, id)
+	if err != nil {
+		return fmt.Errorf("drop table: %w", err)
+	}
 	var running *round
-	err := b.control(ctx, func(g *group) {
+	err = b.control(ctx, func(g *group) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.dropped[id] = struct{}{}
@@ -161,6 +166,7 @@ func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 			must(g.batch.DeleteRange(from, to, nil))
 		}
 		must(g.batch.Delete(tableKey(id), nil))
+		b.unlog(g.batch, logged)
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"sort"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -180,6 +181,57 @@ func (b *Buffer) trimPartition(deletes *pebble.Batch, p *partition, through row.
 		t.first = changeSeq(it.Key())
 	}
 	return t, it.Error()
+}
+
+// logBytes are bytes of the change log with no change after seq.
+type logBytes struct {
+	seq   row.Seq
+	bytes int64
+}
+
+// loggedBy is what the changes of a table take in the log, cut at the marks.
+func (b *Buffer) loggedBy(ctx context.Context, id uint64) ([]logBytes, error) {
+	b.mu.Lock()
+	cuts := make([]logBytes, len(b.marks), len(b.marks)+1)
+	for i, m := range b.marks {
+		cuts[i].seq = m.seq
+	}
+	b.mu.Unlock()
+	cuts = append(cuts, logBytes{}) // of the changes after the newest mark
+	top := &cuts[len(cuts)-1]
+	from, to := tableRange(string(rune(prefixChange)), id)
+	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
+		seq := changeSeq(it.Key())
+		i := sort.Search(len(cuts)-1, func(i int) bool { return cuts[i].seq >= seq })
+		cuts[i].bytes += int64(len(it.Key()) + len(it.Value()))
+		if i == len(cuts)-1 {
+			top.seq = max(top.seq, seq)
+		}
+	}
+	return cuts, errors.Join(ctx.Err(), it.Close())
+}
+
+// unlog takes bytes that are dropped at once out of the sizes that the log had at each
+// mark and has now, so that the log of others is not trimmed for them. The caller holds b.mu.
+func (b *Buffer) unlog(batch *pebble.Batch, cuts []logBytes) {
+	for _, c := range cuts {
+		if c.bytes == 0 {
+			continue
+		}
+		b.node.logBytes -= c.bytes
+		for i := range b.marks {
+			if b.marks[i].seq >= c.seq {
+				b.marks[i].logBytes -= c.bytes
+			}
+		}
+	}
+	for _, m := range b.marks {
+		must(batch.Set(markKey(m.seq), m.append(nil), nil))
+	}
 }
 
 // forget drops the record of a partition that has neither rows nor changes, and keeps
