@@ -60,8 +60,9 @@ const jobsMax = 10_000
 
 // Open opens the database in o.DataDir, makes it if it is not there, and repeats
 // what a crash interrupted. Without local state it starts from what the bucket has.
-// The error is [ErrLocked] if another process has the folder open. ctx bounds the
-// opening only.
+// The error is [ErrLocked] if another process has the folder open, and row.ErrFenced if
+// another server has taken over tables of which this folder has rows that are not in
+// the bucket. ctx bounds the opening only.
 func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if o, err = o.complete(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -93,7 +94,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
 		return nil, err
 	}
-	o.Ingest.SeqFloor = db.lake.MaxSeq() // after the loss of the buffer no Seq of a file is used again
+	// After the loss of the buffer no Seq that a client may have seen is used again.
+	o.Ingest.SeqFloor, o.Ingest.Known = db.lake.MaxSeq(), len(db.catalog.Tables()) > 0
 	o.Ingest.Sink, o.Ingest.Observer, o.Ingest.Policy, o.Ingest.Events = db.lake, db.hub, db.flushPolicy, db.flushJobs()
 	if db.buffer, err = ingest.Open(o.Ingest); err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ func asError(err error) *Error {
 			details("subscribe again with last_rows to get a new snapshot")
 	case errors.Is(err, ingest.ErrDropped), errors.Is(err, lake.ErrUnknownTable):
 		return fail(CodeTableNotFound, "the table was dropped")
-	case errors.Is(err, lake.ErrFenced):
+	case errors.Is(err, row.ErrFenced):
 		e := fail(CodeNotReady, "another server writes to this storage; this one has stopped")
 		e.RetryAfter, e.Cause = time.Minute, err
 		return e
