@@ -35,7 +35,7 @@ func (b *Buffer) flush(r *round) {
 	if err == nil {
 		err = b.trim(through)
 	}
-	b.fence(err)
+	b.Fence(err)
 	info.Took, info.Err = time.Since(started), err
 	if b.endRound(r, err); info.Partitions > 0 && b.o.Events.Flushed != nil {
 		b.o.Events.Flushed(info)

@@ -74,9 +74,10 @@ func (b *Buffer) claim() error {
 	return b.o.Sink.Claim(ctx)
 }
 
-// fence refuses all commits from now on, because the Sink is another server's: what we
-// acknowledged could never be flushed.
-func (b *Buffer) fence(err error) {
+// Fence refuses all commits from now on if err is an ErrFenced: the Sink is another
+// server's, and what we acknowledged could never be flushed. A flush that gets such an
+// error calls it; so should whoever learns of it otherwise.
+func (b *Buffer) Fence(err error) {
 	if errors.Is(err, ErrFenced) && b.fenced.CompareAndSwap(nil, &err) {
 		b.log.Error("another server has taken over, writes are refused; rows that are not flushed stay in this folder", "rows", b.rows.Load(), "error", err)
 	}

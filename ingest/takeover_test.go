@@ -102,6 +102,18 @@ func TestClaimFails(t *testing.T) {
 	start(t, o) // nothing holds the folder
 }
 
+// Who learns of another server before a flush does can say so.
+func TestFence(t *testing.T) {
+	b := start(t, Options{})
+	b.Fence(errors.New("not that"))
+	b.Fence(nil)
+	b.commit(ana, insert(1, "one"))
+	b.Fence(errors.Join(errors.New("lake stopped"), ErrFenced))
+	if _, err := b.tryCommit(ana, insert(2, "two")); !errors.Is(err, ErrFenced) {
+		t.Errorf("%v, expected ErrFenced", err)
+	}
+}
+
 // A fenced flush ends all commits; reading and the rows stay.
 func TestFencedFlushEndsCommits(t *testing.T) {
 	sink := newFakeSink()

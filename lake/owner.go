@@ -113,6 +113,20 @@ func (l *Lake) claim(ctx context.Context, t *table) error {
 	}
 }
 
+// lookout sees whether the log of t has an entry of another server, so that a server
+// that is replaced does not go on acknowledging rows until its next flush.
+func (l *Lake) lookout(ctx context.Context, t *table) error {
+	if !t.lock(ctx.Done()) {
+		return ctx.Err()
+	}
+	defer t.unlock()
+	if t.isDropped() {
+		return nil
+	}
+	t.unsure = true
+	return l.verify(ctx, t)
+}
+
 // fence ends all writing to t, and Run. The caller holds busy.
 func (l *Lake) fence(t *table, format string, args ...any) error {
 	t.fenced = fmt.Errorf("%w (%s)", ErrFenced, fmt.Sprintf(format, args...))

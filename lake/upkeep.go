@@ -19,14 +19,16 @@ import (
 const upkeepInterval = 10 * time.Second
 
 // Run does the upkeep until ctx is done: checkpoints, deleting removed files and, once
-// in a SweepInterval, what crashed flushes left behind. Faults of the bucket are
-// logged and tried again; ErrFenced ends it at once, also that of a Flush.
+// in a SweepInterval, what crashed flushes left behind. Each time it looks at the log of
+// one table whether another server has taken over: whoever starts claims all tables that
+// have rows of others. Faults of the bucket are logged and tried again; ErrFenced ends
+// Run at once, also that of a Flush.
 func (l *Lake) Run(ctx context.Context) error {
 	defer l.cache.close()
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
 	swept := time.Now()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -38,8 +40,15 @@ func (l *Lake) Run(ctx context.Context) error {
 		if sweep {
 			swept = time.Now()
 		}
-		for _, t := range l.sorted() {
-			err := l.checkpoint(ctx, t)
+		tables := l.sorted()
+		for i, t := range tables {
+			var err error
+			if i == turn%len(tables) {
+				err = l.lookout(ctx, t)
+			}
+			if err == nil {
+				err = l.checkpoint(ctx, t)
+			}
 			if err == nil {
 				err = l.buryDead(ctx, t)
 			}
