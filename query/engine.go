@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ type Options struct {
 	TempDir        string        // where DuckDB spills; "" = no spilling
 	CacheDir       string        // the only folder DuckDB may read; "" = a folder that does not exist
 	MemoryBytes    int64         // of all statements together; 1 GiB
-	Threads        int           // of DuckDB; 1: more helps big scans only
+	Threads        int           // of DuckDB; 2, or 1 on a machine of one core
 	Concurrency    int           // statements at once; 4
 	WaitersMax     int           // statements waiting for a turn; 1,000
 	QueryTimeout   time.Duration // of one statement, waiting included; 60 s
@@ -33,7 +34,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MemoryBytes = 1 << 30
 	}
 	if o.Threads <= 0 {
-		o.Threads = 1
+		o.Threads = min(2, runtime.NumCPU())
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = 4

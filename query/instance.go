@@ -54,12 +54,34 @@ type statement struct {
 	sources []source
 	session Session
 
-	// reading is held while a callback is in the caller's rows, which are gone once a
-	// statement has been left behind; it looks at ctx first.
+	// reading is held while a callback uses what the caller gave; left says that the
+	// caller has gone, and his rows with him.
 	reading sync.RWMutex
+	left    bool
 
 	mu  sync.Mutex
 	err error // the first error of a source
+}
+
+// use lets a callback use what the caller gave until done is called.
+func (s *statement) use() (done func(), err error) {
+	s.reading.RLock()
+	if s.left {
+		s.reading.RUnlock()
+		return nil, errStuck
+	}
+	if err := s.ctx.Err(); err != nil {
+		s.reading.RUnlock()
+		return nil, err
+	}
+	return s.reading.RUnlock, nil
+}
+
+// leave waits for the callbacks that use what the caller gave, and lets no other begin.
+func (s *statement) leave() {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.left = true
 }
 
 func (s *statement) fail(err error) {

@@ -187,18 +187,17 @@ func (s *scanState) fill(chunk mapping.DataChunk) (int, error) {
 	if s.done {
 		return 0, nil
 	}
-	s.st.reading.RLock()
-	defer s.st.reading.RUnlock()
-	if err := s.st.ctx.Err(); err != nil {
+	done, err := s.st.use()
+	if err != nil {
 		return 0, err
 	}
+	defer done()
 	for i, c := range s.projected {
 		if c >= 0 {
 			s.writers[i].init(mapping.DataChunkGetVector(chunk, mapping.IdxT(i)), s.src.columns[c].typ)
 		}
 	}
 	n := 0
-	var err error
 	var last []byte
 	// A round may yield nothing (only rows that are hidden), so go on until there is a row.
 	for n == 0 && !s.done && err == nil {

@@ -143,12 +143,12 @@ func kalamdb_session_exec(p, in, out unsafe.Pointer) {
 	info := mapping.FunctionInfo{Ptr: p}
 	defer guard(func(msg string) { mapping.ScalarFunctionSetError(info, msg) })
 	b := handleValue[boundSession](mapping.ScalarFunctionGetBindData(info))
-	b.st.reading.RLock()
-	defer b.st.reading.RUnlock()
-	if err := b.st.ctx.Err(); err != nil {
+	done, err := b.st.use()
+	if err != nil {
 		mapping.ScalarFunctionSetError(info, err.Error())
 		return
 	}
+	defer done()
 	var w vectorWriter
 	w.init(mapping.Vector{Ptr: out}, b.f.result)
 	for i := range int(mapping.DataChunkGetSize(mapping.DataChunk{Ptr: in})) {

@@ -65,8 +65,7 @@ func (e *Engine) execute(ctx context.Context, text string, st *statement, bind f
 		case <-r.done:
 		case <-t.C:
 			if e.abandon(r) {
-				st.reading.Lock() // whoever reads the caller's rows has finished, the next one sees ctx
-				st.reading.Unlock()
+				st.leave()
 				return nil, failed(errStuck, nil)
 			}
 			<-r.done
