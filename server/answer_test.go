@@ -2,15 +2,7 @@ package server
 
 import (
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
 	"math"
-	"os"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,57 +68,6 @@ func TestEqualNamesKeepEveryValue(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s became %v, want %s", in, got, want)
-		}
-	}
-}
-
-// Every code that a package of this project names has a status of its own.
-func TestEveryCodeHasAStatus(t *testing.T) {
-	isCode := regexp.MustCompile(`^[A-Z]+(_[A-Z]+)*$`)
-	found := map[string]bool{}
-	root := os.DirFS("..")
-	files, err := fs.Glob(root, "*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Contains(files, "api.go") {
-		t.Fatalf("the root package is not there: %v", files)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		text, err := fs.ReadFile(root, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, text, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			spec, ok := n.(*ast.ValueSpec)
-			if !ok || len(spec.Values) != len(spec.Names) {
-				return true
-			}
-			for i, id := range spec.Names {
-				lit, ok := spec.Values[i].(*ast.BasicLit)
-				if !ok || !strings.HasPrefix(strings.ToLower(id.Name), "code") {
-					continue
-				}
-				if code, err := strconv.Unquote(lit.Value); err == nil && isCode.MatchString(code) {
-					found[code] = true
-				}
-			}
-			return true
-		})
-	}
-	if !found["SYNTAX_ERROR"] || !found["INTERNAL"] {
-		t.Fatalf("codes found: %v", found)
-	}
-	for code := range found {
-		if statuses[code] == 0 {
-			t.Errorf("%s has no status", code)
 		}
 	}
 }
