@@ -76,12 +76,12 @@ var attacks = map[string][]string{
 		"EXPORT DATABASE 'x'", "IMPORT DATABASE 'x'", "CHECKPOINT", "VACUUM", "ANALYZE", "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", "BEGIN", "COMMIT", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1",
 		"DESCRIBE t", "SHOW TABLES", "SHOW ALL TABLES", "SUMMARIZE t", "SELECT * FROM (DESCRIBE t)", "SELECT * FROM (SHOW TABLES)", "SELECT * FROM (SUMMARIZE t)", "FROM (DESCRIBE SELECT 1)", "PIVOT t ON a USING sum(b)",
 		"SELECT 1; SELECT 2", "SELECT 1; DROP TABLE t", "SELECT 1; CALL enable_logging(storage='file')", "; SELECT 1; SELECT 2", "SELECT 1;/**/SELECT 2", "SELECT * FROM t AT (TIMESTAMP => now())", "SELECT * FROM t AT (VERSION => 1)",
-		"WITH \"duc\u212Adb_databases\" AS (SELECT 1) SELECT * FROM x.y.duckdb_databases", "WITH duckdb_databases AS (SELECT 1) SELECT * FROM duckdb_databases",
+		"WITH duckdb_databases AS (SELECT 1) SELECT * FROM duckdb_databases",
 		"WITH RECURSIVE pg_class AS (SELECT 1 UNION ALL SELECT 2 FROM pg_class) FROM pg_class",
 		`WITH "/etc/passwd" AS (SELECT 1) SELECT * FROM "/etc/passwd"`, `WITH "x.parquet" AS (SELECT 1) SELECT 1`, "COMMENT ON TABLE t IS 'x'", "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE", "TRUNCATE t",
 	},
 	"NOT_SUPPORTED_YET": {
-		"SELECT * FROM ALL_USERS(app.t)", "SELECT a::VARIANT FROM t", "SELECT a::STRUCT(b VARIANT[]) FROM t", "SELECT a::nosuchtype FROM t", "SELECT try_cast(a AS VARIANT) FROM t",
+		"SELECT * FROM ALL_USERS(app.t)", "SELECT * FROM all_users(t) x", "SELECT a::VARIANT FROM t", "SELECT a::STRUCT(b VARIANT[]) FROM t", "SELECT a::nosuchtype FROM t", "SELECT try_cast(a AS VARIANT) FROM t",
 	},
 	"SYNTAX_ERROR": {
 		"", " ", "-- x", ";", "SELEC 1", "SELECT", "SELECT ?", "SELECT $name", "SELECT $1, ?", "SELECT $0", "SELECT $99999999999999999999", "SELECT 1 INTO x", "SELECT 'x", "SELECT /* x", "SELECT \x00", "SELECT * FROM", "SELECT (((",
@@ -157,6 +157,8 @@ func TestGateFindsTables(t *testing.T) {
 		"SELECT * FROM a /* 'x' */ . /* y */ b -- c":                                             "a.b",
 		"WITH RECURSIVE r(a) USING KEY (a) AS (SELECT 1 UNION SELECT 2 FROM recurring.r) FROM r": "",
 		"SELECT * FROM recurring.r":                                                              "recurring.r",
+		"WITH \"duc\u212Adb_databases\" AS (SELECT 1) SELECT * FROM duckdb_databases":            "duckdb_databases",
+		"WITH \"v\u0130ews\" AS (SELECT 1) SELECT * FROM \"VIEWS\"":                              "views",
 		"SELECT a.upper() FROM \"Tä\"":                                                           "tä",
 	} {
 		p, err := e.Plan(text)
