@@ -119,6 +119,7 @@ func (db *DB) run() {
 			if err != nil && ctx.Err() == nil {
 				err = fmt.Errorf("%s stopped: %w", name, err)
 				db.failure.CompareAndSwap(nil, &err)
+				db.buffer.Fence(err) // if it is that another server has taken over: no more commits
 				db.log.Error("background work stopped; the database needs a restart", "part", name, "err", err)
 				return err
 			}
