@@ -2,7 +2,8 @@
 // in Parquet files and part in the write buffer, under SQL that nobody has to trust.
 //
 // A statement takes two steps. [Engine.Plan] has DuckDB parse the text, walks the tree
-// with allow-lists (gate.go, functions.go) and finds the base tables (tables.go); the
+// with allow-lists (gate.go, calls.go, functions.go, like.go, jsonpath.go; shape.go
+// counts its parts before) and finds the base tables (tables.go); the
 // [Plan] is cached by text (plan.go). [Engine.Query] puts a subquery in the place of
 // each base table (run.go), the cheapest one that gives its current rows (merge.go),
 // without the files that cannot matter (predicate.go), runs the result (instance.go)
@@ -19,6 +20,7 @@
 //
 // Defence is in two lines: the gate refuses what it does not know, and DuckDB runs
 // with external access off but for the cache folder and its settings locked. Memory,
-// time, rows, bytes and the number of statements at once are limited (engine.go).
+// time, rows, bytes and the number of statements at once are limited (engine.go), and a
+// statement that does not stop is left behind (turns.go).
 // What went wrong is told in the client's words and offsets (errors.go).
 package query

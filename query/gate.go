@@ -466,72 +466,8 @@ func (g *gate) expression(n node) {
 	g.fields(n, allowed, expressionCommon, n.pos())
 }
 
-// lambdaCall walks a call whose first argument is a list and the others lambdas.
-func (g *gate) lambdaCall(n node, allowed map[string]field) {
-	for i, c := range n.list("children") {
-		g.lambdas += btoi(i == 1)
-		g.expression(c)
-	}
-	g.lambdas -= btoi(len(n.list("children")) > 1)
-	g.fields(n, allowed, expressionCommon, n.pos(), "children")
-}
-
 // paramsMax is the number of parameters of a statement.
 const paramsMax = 10_000
-
-// builtin says whether f names a function of DuckDB or calls one as a method of a
-// column; functions of a catalog, as in system.main.now(), would go behind ours.
-func builtin(f node) bool {
-	switch fold(f.str("catalog")) {
-	case "system", "memory", "temp":
-		return false
-	}
-	switch fold(f.str("schema")) {
-	case "pg_catalog", "information_schema", "system", "memory", "temp":
-		return false
-	}
-	return true
-}
-
-func (g *gate) function(n node) {
-	name := fold(n.str("function_name"))
-	args := n.list("children")
-	if ignoreCase, ok := likeFunctions[name]; ok {
-		g.like(n, ignoreCase)
-		return
-	}
-	if name == "~~~" {
-		g.glob(n)
-		return
-	}
-	if (g.lambdas > 0 || g.recursive > 0) && growing[name] {
-		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is not allowed inside a lambda or the recursive part of WITH RECURSIVE", name)
-	}
-	if g.lambdas > 0 && lambdaFunctions[name] {
-		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "a lambda inside a lambda is not allowed")
-	}
-	if jsonPaths[name] {
-		g.jsonPath(n, args)
-	}
-	if check, ok := bounded[name]; ok {
-		if limits := boundedArgs[name]; builtin(n) && len(args) >= limits[0] && len(args) <= limits[1] && check(args) {
-			for _, a := range args {
-				if id, err := strconv.Atoi(a.str("identifier")); err == nil && growing[name] {
-					g.p.short = append(g.p.short, id)
-				}
-			}
-			return
-		}
-		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is allowed with small constant arguments only", name)
-	}
-	if !allowedFunctions[name] || !builtin(n) {
-		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is not allowed", strconv.Quote(name))
-	}
-	// x.f(): the schema is a column or a table, the catalog a table.
-	if s := n.str("schema"); s != "" && s != "main" {
-		g.mention([]string{n.str("catalog"), s}[btoi(n.str("catalog") == ""):])
-	}
-}
 
 func btoi(b bool) int {
 	if b {
