@@ -145,7 +145,7 @@ func (db *DB) Close() error {
 			errs = append(errs, db.rooms.Wait())
 		}
 		if db.engine != nil {
-			db.engine.Close() // before the buffer: its queries read snapshots
+			errs = append(errs, db.engine.Close()) // before the buffer: its queries read snapshots
 		}
 		if db.buffer != nil {
 			errs = append(errs, db.buffer.Close())

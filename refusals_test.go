@@ -103,6 +103,13 @@ func TestInsertSelectWidth(t *testing.T) {
 	}
 }
 
+func TestUpdateMakesNoRows(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", createMessages)
+	mustExec(t, db, "alice", "INSERT INTO app.messages (n) VALUES (1)")
+	wantCode(t, execAs(db, "alice", "UPDATE app.messages SET n = unnest([1, 2])"), kalamdb.CodeSyntax)
+}
+
 func TestRequestNamespaceFolds(t *testing.T) {
 	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
 	mustExec(t, db, "root", createMessages)

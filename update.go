@@ -62,6 +62,9 @@ func (rw *rewriter) run(ctx context.Context, name sql.Name, alias string, sets [
 	if rw.plan, err = rw.db.plan(c.String(), rw.where); err != nil {
 		return Result{}, err
 	}
+	if rw.plan.Unnests() {
+		return Result{}, fail(CodeSyntax, "a value of an UPDATE gives several rows, expected one: unnest makes rows").at(start)
+	}
 	if n := len(rw.s.req.Params); n != rw.plan.Params() {
 		return Result{}, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", rw.plan.Params(), n)
 	}

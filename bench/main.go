@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ func main() {
 	only := flag.String("only", "insert,query,live", "what to measure")
 	seconds := flag.Int("seconds", 4, "length of one measurement, 1 to 60")
 	flag.Parse()
+	runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0)) // as serve does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, *bin, *only, time.Duration(min(max(*seconds, 1), 60))*time.Second); err != nil {

@@ -88,13 +88,14 @@ type lakeConfig struct {
 }
 
 type queryConfig struct {
-	MemoryBytes    byteSize      `koanf:"memory_bytes"`
-	Threads        int           `koanf:"threads"`
-	Concurrency    int           `koanf:"concurrency"`
-	WaitersMax     int           `koanf:"waiters_max"`
-	Timeout        time.Duration `koanf:"timeout"`
-	ResultRowsMax  int64         `koanf:"result_rows_max"`
-	ResultBytesMax byteSize      `koanf:"result_bytes_max"`
+	MemoryBytes        byteSize      `koanf:"memory_bytes"`
+	Threads            int           `koanf:"threads"`
+	Concurrency        int           `koanf:"concurrency"`
+	WaitersMax         int           `koanf:"waiters_max"`
+	Timeout            time.Duration `koanf:"timeout"`
+	ResultRowsMax      int64         `koanf:"result_rows_max"`
+	ResultBytesMax     byteSize      `koanf:"result_bytes_max"`
+	OpenResultBytesMax byteSize      `koanf:"open_result_bytes_max"`
 }
 
 type liveConfig struct {
@@ -123,7 +124,7 @@ func defaultConfig() config {
 		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour},
 		Query: queryConfig{
 			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
-			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib,
+			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib, OpenResultBytesMax: 512 * mib,
 		},
 		Live: liveConfig{QueueBytesMax: 8 * mib},
 	}
@@ -150,6 +151,7 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 		Query: query.Options{
 			MemoryBytes: int64(c.Query.MemoryBytes), Threads: c.Query.Threads, Concurrency: c.Query.Concurrency, WaitersMax: c.Query.WaitersMax,
 			QueryTimeout: c.Query.Timeout, ResultRowsMax: c.Query.ResultRowsMax, ResultBytesMax: int64(c.Query.ResultBytesMax),
+			OpenResultBytesMax: int64(c.Query.OpenResultBytesMax),
 		},
 		Live: live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
 	}
