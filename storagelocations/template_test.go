@@ -123,7 +123,7 @@ func FuzzExpand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b, template string) {
 		tm, err := ParseRelative(template, true)
 		if err != nil || len(a) > 128 || len(b) > 128 || a == "" || b == "" { // as ParseUserID bounds them
-			t.Skip()
+			return // not a user id
 		}
 		pa, pb := tm.Expand("app", "messages", row.UserID(a)), tm.Expand("app", "messages", row.UserID(b))
 		if (a == b) != (pa == pb) {
