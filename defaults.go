@@ -3,7 +3,6 @@ package kalamdb
 import (
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
@@ -60,7 +59,7 @@ func (e defaultExpr) now(ins *inserter) (row.Value, error) {
 	}
 	switch e.call {
 	case "NOW", "CURRENT_TIMESTAMP":
-		return row.IntValue(row.Timestamp, time.Now().UnixMicro()), nil
+		return row.IntValue(row.Timestamp, ins.s.now.UnixMicro()), nil
 	case "SNOWFLAKE_ID":
 		return row.IntValue(row.BigInt, ins.db.buffer.NextID()), nil
 	case "UUID_V7":

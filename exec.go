@@ -23,6 +23,7 @@ type statement struct {
 	sql.Statement
 	namespace string // of its unqualified names
 	req       *Request
+	now       time.Time // what NOW() says all through it
 }
 
 // Exec runs the statements of req in order and stops at the first that fails;
@@ -36,6 +37,7 @@ func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
 	results := make([]Result, 0, len(list))
 	for i := range list {
 		started := time.Now()
+		list[i].now = started
 		res, err := db.run1(ctx, &list[i])
 		if err != nil {
 			return results, db.failed(err, i)
@@ -66,6 +68,7 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 	if len(list) != 1 {
 		return nil, fail(CodeInvalidRequest, "%d statements, expected one SELECT to stream", len(list))
 	}
+	list[0].now = time.Now()
 	if sel, ok := list[0].Statement.(*sql.Select); ok {
 		rows, err := db.selectRows(ctx, &list[0], sel.Text.Text, fragmentPosition(sel.Text))
 		if err != nil {
@@ -184,7 +187,7 @@ func (s *statement) partition(t *catalog.Table) row.Partition {
 
 // session is what the functions of a statement may know of its caller.
 func (db *DB) session(s *statement) query.Session {
-	return query.Session{User: string(s.req.As.User), Role: s.req.As.Role.String(), Now: time.Now(), NextID: db.buffer.NextID}
+	return query.Session{User: string(s.req.As.User), Role: s.req.As.Role.String(), Now: s.now, NextID: db.buffer.NextID}
 }
 
 func fragmentPosition(f sql.Fragment) func(int) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kalamdb/catalog"
 	"kalamdb/ingest"
@@ -187,9 +188,35 @@ func (ins *inserter) fastCell(j int, exprs []sql.Expr) (row.Value, error) {
 // A slowCell is a cell of INSERT … VALUES that only DuckDB can evaluate.
 type slowCell struct{ row, col int }
 
-// evaluate has DuckDB evaluate the slow cells, all in one SELECT: a column per column
-// of the table, a line per row that has a slow cell, NULL where the value is known.
+// slowCellsMax is how many cells go through one SELECT, far below the limits on the
+// shape of a statement.
+const slowCellsMax = 500
+
+// evaluate has DuckDB evaluate the slow cells, which are ascending by row, some rows
+// at a time.
 func (ins *inserter) evaluate(ctx context.Context, list [][]sql.Expr, rows [][]row.Value, slow []slowCell, start int) error {
+	for len(slow) > 0 {
+		n := min(len(slow), slowCellsMax)
+		for n < len(slow) && slow[n].row == slow[n-1].row {
+			n++ // a row stays whole
+		}
+		if err := ins.evaluateSome(ctx, list, rows, slow[:n], start); err != nil {
+			return err
+		}
+		slow = slow[n:]
+	}
+	return nil
+}
+
+// evaluateSome is one SELECT: a line per row, a column per column of the table that
+// has a slow cell, NULL where the value is known.
+func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [][]row.Value, slow []slowCell, start int) error {
+	var columns []int
+	for _, s := range slow {
+		if !slices.Contains(columns, s.col) {
+			columns = append(columns, s.col)
+		}
+	}
 	var c composer
 	c.text("SELECT * FROM (VALUES ")
 	for k := 0; k < len(slow); {
@@ -198,29 +225,32 @@ func (ins *inserter) evaluate(ctx context.Context, list [][]sql.Expr, rows [][]r
 		}
 		at := slow[k].row
 		c.text("(", fmt.Sprint(at))
-		for j := range ins.schema.Columns {
-			col := &ins.schema.Columns[j]
+		end := k
+		for end < len(slow) && slow[end].row == at {
+			end++
+		}
+		for _, j := range columns {
 			c.text(", ")
-			if k < len(slow) && slow[k] == (slowCell{at, j}) {
-				ins.cell(&c, col, list[at], ins.cells[j])
-				k++
+			if slices.Contains(slow[k:end], slowCell{at, j}) {
+				ins.cell(&c, &ins.schema.Columns[j], list[at], ins.cells[j])
 			} else {
-				c.text("CAST(NULL AS ", col.Type.String(), ")")
+				c.text("NULL")
 			}
 		}
 		c.text(")")
+		k = end
 	}
 	c.text(") AS kalamdb_rows")
 	got, err := ins.run(ctx, &c, start, valuesRowsMax, false)
 	if err != nil {
 		return err
 	}
-	byRow := make(map[int64][]row.Value, len(got))
+	line := make(map[int64][]row.Value, len(got))
 	for _, values := range got {
-		byRow[values[0].Int()] = values[1:]
+		line[values[0].Int()] = values[1:]
 	}
 	for _, s := range slow {
-		rows[s.row][s.col] = byRow[int64(s.row)][s.col]
+		rows[s.row][s.col] = line[int64(s.row)][slices.Index(columns, s.col)]
 	}
 	return nil
 }

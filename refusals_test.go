@@ -2,9 +2,12 @@ package kalamdb_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"kalamdb"
+	"kalamdb/row"
 )
 
 func execAs(db *kalamdb.DB, as, text string) error {
@@ -115,5 +118,51 @@ func TestRequestNamespaceFolds(t *testing.T) {
 	mustExec(t, db, "root", createMessages)
 	if _, err := db.Exec(context.Background(), kalamdb.Request{SQL: "SELECT * FROM Messages", Namespace: "App", As: principal("alice")}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A parameter of LIKE may stand anywhere among the others.
+func TestLikeParams(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", createMessages)
+	mustExec(t, db, "alice", "INSERT INTO app.messages (text, n) VALUES ('abc', 1), ('abd', 2), ('x', 3)")
+	pattern, two := row.TextValue("a%"), row.IntValue(row.BigInt, 2)
+	for text, params := range map[string][]row.Value{
+		"SELECT n FROM app.messages WHERE text LIKE $1 AND n = $2":                {pattern, two},
+		"SELECT n FROM app.messages WHERE n = $1 AND text LIKE $2":                {two, pattern},
+		"SELECT n FROM app.messages WHERE text LIKE $2 AND n = $1":                {two, pattern},
+		"SELECT n FROM app.messages WHERE text LIKE $1 AND n > 1 LIMIT $2":        {pattern, two},
+		"SELECT n FROM app.messages WHERE text LIKE $1 AND text <> $1 AND n = $2": {pattern, two},
+		"SELECT n FROM app.messages WHERE n = $2":                                 {pattern, two},
+	} {
+		if rows := mustExec(t, db, "alice", text, params...)[0].Rows; len(rows) != 1 || rows[0][0].Int() != 2 {
+			t.Errorf("%s: %v", text, rows)
+		}
+	}
+	if res := mustExec(t, db, "alice", "UPDATE app.messages SET n = $2 WHERE text LIKE $1", pattern, two); res[0].Affected != 2 {
+		t.Errorf("updated %d rows", res[0].Affected)
+	}
+	if res := mustExec(t, db, "alice", "DELETE FROM app.messages WHERE text LIKE $1 AND n = $2", pattern, two); res[0].Affected != 2 {
+		t.Errorf("deleted %d rows", res[0].Affected)
+	}
+}
+
+// Many rows with cells that only DuckDB can evaluate, in a wide table.
+func TestManySlowCells(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	wide := "CREATE NAMESPACE app; CREATE USER TABLE app.wide (id INT PRIMARY KEY, made TIMESTAMP, tag TEXT DEFAULT lower('X') || 'y'"
+	for i := range 12 {
+		wide += fmt.Sprintf(", c%d INT", i)
+	}
+	mustExec(t, db, "root", wide+")")
+	values := make([]string, 5_000)
+	for i := range values {
+		values[i] = fmt.Sprintf("(%d, now())", i)
+	}
+	if res := mustExec(t, db, "alice", "INSERT INTO app.wide (id, made) VALUES "+strings.Join(values, ", ")); res[0].Affected != int64(len(values)) {
+		t.Errorf("inserted %d rows", res[0].Affected)
+	}
+	if got := answer(t, db, "alice", "SELECT count(*), count(DISTINCT made), min(tag), max(tag) FROM app.wide"); got != "5000 1 \"xy\" \"xy\"\n" {
+		t.Errorf("rows, times, tags: %s", got)
 	}
 }

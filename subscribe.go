@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"kalamdb/auth"
 	"kalamdb/catalog"
@@ -57,7 +58,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if err != nil {
 		return nil, err
 	}
-	s := &statement{namespace: req.Namespace, req: &Request{As: req.As}}
+	s := &statement{namespace: req.Namespace, req: &Request{As: req.As}, now: time.Now()}
 	if s.namespace == "" {
 		s.namespace = catalog.DefaultName
 	}

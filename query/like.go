@@ -37,7 +37,7 @@ type likePart struct {
 	param int
 }
 
-const likeHint = "write LIKE with a literal, a parameter or '%' || $1 || '%'; for a pattern that comes out of a row use contains(), starts_with() or regexp_matches()"
+const likeHint = "write LIKE with a literal, a parameter or '%' || $1 || '%'; for any other pattern use contains(), starts_with() or regexp_matches()"
 
 func (g *gate) like(n node, ignoreCase bool) {
 	args := n.list("children")
@@ -47,7 +47,7 @@ func (g *gate) like(n node, ignoreCase bool) {
 	}
 	parts, ok := likeParts(args[1], nil)
 	if !ok {
-		g.hint(pos, "the pattern of LIKE must not come out of a row", likeHint)
+		g.hint(pos, "the pattern of LIKE must be made of literals and parameters alone", likeHint)
 	}
 	name := n.str("function_name")
 	if (name == "~~" || name == "!~~") && len(parts) == 1 && parts[0].param == 0 && !strings.Contains(parts[0].text, "_") {

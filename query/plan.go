@@ -30,9 +30,13 @@ type Plan struct {
 	short   []int // parameters that may have shortMax bytes
 	stars   []starRef
 	params  int
-	limited bool // the statement has its own LIMIT
+	uses    []paramUse // ascending by start
+	limited bool       // the statement has its own LIMIT
 	unnests bool
 }
+
+// A paramUse is one $n of the text.
+type paramUse struct{ start, end, n int }
 
 // Tables are the distinct base tables; names defined by WITH are not among them.
 func (p *Plan) Tables() []TableRef { return p.tables }
@@ -93,6 +97,11 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	for _, t := range g.tokens {
 		if t.kind == tokenParam && (t.end == t.start+1 || text[t.start+1] == '0') { // ? and $0 count by position
 			g.refuse("SYNTAX_ERROR", t.start, "parameters are written $1, $2, …")
+		}
+		if t.kind == tokenParam {
+			if n, err := strconv.Atoi(text[t.start+1 : t.end]); err == nil {
+				g.p.uses = append(g.p.uses, paramUse{t.start, t.end, n})
+			}
 		}
 		if t.kind != tokenOther || text[t.start] != ';' {
 			g.p.end = t.end

@@ -19,6 +19,7 @@ type spliced struct {
 	text    string
 	pieces  []piece // ascending
 	sources []source
+	params  []row.Value // $1, $2, … of text
 }
 
 // A piece is n bytes copied from the client's text, or a splice for the table at src.
@@ -42,6 +43,34 @@ type edit struct {
 	start, end int
 	ref        *baseRef
 	insert     string
+}
+
+// renumber closes the gaps that the edits, or the client, leave in the numbers of the
+// parameters: DuckDB binds $1 to $n without one. It returns the values in the new order.
+func (p *Plan) renumber(edits []edit, params []row.Value) ([]edit, []row.Value) {
+	var kept []paramUse
+	var numbers []int
+	for _, u := range p.uses {
+		if slices.ContainsFunc(edits, func(e edit) bool { return e.start <= u.start && u.end <= e.end }) {
+			continue
+		}
+		kept = append(kept, u)
+		numbers = append(numbers, u.n)
+	}
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
+	if highest := len(numbers); highest == 0 || numbers[highest-1] == highest || numbers[highest-1] > len(params) {
+		return edits, params // nothing to close, or a value is missing, which bind says
+	}
+	for _, u := range kept {
+		at, _ := slices.BinarySearch(numbers, u.n)
+		edits = append(edits, edit{start: u.start, end: u.end, insert: "$" + strconv.Itoa(at+1)})
+	}
+	values := make([]row.Value, len(numbers))
+	for i, n := range numbers {
+		values[i] = params[n-1]
+	}
+	return edits, values
 }
 
 // splice puts the subqueries in the place of the base tables. release frees the files.
@@ -77,8 +106,9 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 			edits = append(edits, edit{start: st.end, end: st.end, insert: " EXCLUDE (" + strings.Join(names, ", ") + ")"})
 		}
 	}
-	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
 	s = &spliced{}
+	edits, s.params = p.renumber(edits, params)
+	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
 	var out strings.Builder
 	copied := 0
 	piecewise := func(to int) {
@@ -165,7 +195,7 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 	}
 	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
 	res, err := e.execute(limited, sp.text, &statement{sources: sp.sources, session: session},
-		func(stmt mapping.PreparedStatement) error { return bind(stmt, params) }, rows.add,
+		func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) }, rows.add,
 		func(err error, in *instance) error {
 			return e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
 		},
