@@ -89,10 +89,13 @@ func (rw *rewriter) run(ctx context.Context, name sql.Name, alias string, sets [
 // compose makes SELECT _seq, _updated, every column, every new value FROM the table.
 func (rw *rewriter) compose(name sql.Name, alias string, sets []sql.Set, where *sql.Fragment) *composer {
 	var c composer
+	as := "" // without an alias the columns may be qualified by the namespace too
 	if alias == "" {
-		alias = name.Name
+		alias = sql.QuoteIdent(name.Name)
+	} else {
+		alias = sql.QuoteIdent(alias)
+		as = " AS " + alias
 	}
-	alias = sql.QuoteIdent(alias)
 	c.text("SELECT ", alias, "._seq, ", alias, "._updated")
 	for _, col := range rw.schema.Columns {
 		c.text(", ", alias, ".", sql.QuoteIdent(col.Name))
@@ -108,7 +111,7 @@ func (rw *rewriter) compose(name sql.Name, alias string, sets []sql.Set, where *
 			c.text(", CAST(NULL AS ", col.Type.String(), ")")
 		}
 	}
-	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), " AS ", alias)
+	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), as)
 	// A condition or a value that names _deleted shows deleted rows, which no statement
 	// may change.
 	c.text(" WHERE NOT ", alias, ".", row.ColDeleted)
