@@ -3,6 +3,7 @@ package kalamdb
 import (
 	"strings"
 
+	"kalamdb/row"
 	"kalamdb/sql"
 )
 
@@ -32,6 +33,21 @@ func (c *composer) fragment(f sql.Fragment) *composer {
 	c.segs = append(c.segs, composedSegment{from: from, to: c.b.Len(), source: f.Pos})
 	c.b.WriteByte(')')
 	return c
+}
+
+// cast adds the value that e, nil for none, gives to col: the caller's expression, the
+// column's default or NULL, cast to the column's type.
+func (c *composer) cast(col *row.Column, e *sql.Expr) {
+	c.text("CAST(")
+	switch {
+	case e != nil && e.Kind != sql.DefaultValue:
+		c.fragment(e.Text)
+	case col.Default != "":
+		c.text("(", col.Default, ")")
+	default:
+		c.text("NULL")
+	}
+	c.text(" AS ", col.Type.String(), ")")
 }
 
 func (c *composer) String() string { return c.b.String() }

@@ -91,14 +91,12 @@ func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inser
 	return ins, nil
 }
 
-// columnOf is the position of a declared column; system columns cannot be written.
+// columnOf is the position of a declared column. Writes to system columns are refused
+// before, see refuseClauses.
 func columnOf(t *catalog.Table, name string, pos int) (int, error) {
 	schema := t.Schema()
 	if j := schema.ByName(name); j >= 0 {
 		return j, nil
-	}
-	if err := refuseSystemColumn(name, pos); err != nil {
-		return 0, err
 	}
 	names := make([]string, len(schema.Columns))
 	for i, c := range schema.Columns {
@@ -232,7 +230,11 @@ func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [
 		for _, j := range columns {
 			c.text(", ")
 			if slices.Contains(slow[k:end], slowCell{at, j}) {
-				ins.cell(&c, &ins.schema.Columns[j], list[at], ins.cells[j])
+				var e *sql.Expr // nil: the statement leaves the column to its default
+				if i := ins.cells[j]; i >= 0 {
+					e = &list[at][i]
+				}
+				c.cast(&ins.schema.Columns[j], e)
 			} else {
 				c.text("NULL")
 			}
@@ -255,18 +257,6 @@ func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [
 	return nil
 }
 
-// cell adds the cast of one cell; i is its place in the row, -1 for a default.
-func (ins *inserter) cell(c *composer, col *row.Column, exprs []sql.Expr, i int) {
-	switch {
-	case i >= 0 && exprs[i].Kind != sql.DefaultValue:
-		c.text("CAST(").fragment(exprs[i].Text).text(" AS ", col.Type.String(), ")")
-	case col.Default != "":
-		c.text("CAST((", col.Default, ") AS ", col.Type.String(), ")")
-	default:
-		c.text("CAST(NULL AS ", col.Type.String(), ")")
-	}
-}
-
 // selected are the rows of INSERT … SELECT.
 func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Value, error) {
 	if err := ins.checkWidth(ctx, q); err != nil {
@@ -282,7 +272,7 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 		if i := ins.cells[j]; i >= 0 {
 			c.text("CAST(c", fmt.Sprint(i), " AS ", col.Type.String(), ")")
 		} else {
-			ins.cell(&c, col, nil, -1)
+			c.cast(col, nil)
 		}
 	}
 	c.text(" FROM ").fragment(q).text(" AS kalamdb_rows(")
@@ -341,12 +331,7 @@ func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, e
 		if len(got) == rowsMax {
 			return nil, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one statement", rowsMax)
 		}
-		values := rows.Values()
-		kept := make([]row.Value, len(values))
-		for i, v := range values {
-			kept[i] = v.Clone()
-		}
-		got = append(got, kept)
+		got = append(got, slices.Clone(rows.Values()))
 	}
 	return got, rows.Err()
 }

@@ -19,7 +19,7 @@ type Rows struct {
 // A rowSource is *query.Rows or rows that are already in memory.
 type rowSource interface {
 	Next() bool
-	Values() []row.Value // valid until Next
+	Values() []row.Value // the slice is valid until Next
 	Err() error
 	Close()
 }
@@ -30,7 +30,8 @@ func (r *Rows) Columns() []Column { return r.columns }
 // Next moves to the next row and says whether there is one.
 func (r *Rows) Next() bool { return r.src.Next() }
 
-// Values are the current row's values; they change with the next call of Next.
+// Values are the current row's values. The slice is used again by Next, the values may
+// be kept.
 func (r *Rows) Values() []row.Value { return r.src.Values() }
 
 // Err is the *Error that ended the rows early, or nil.

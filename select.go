@@ -3,6 +3,7 @@ package kalamdb
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"kalamdb/query"
 	"kalamdb/row"
@@ -77,12 +78,7 @@ func collect(rows *Rows) (Result, error) {
 	defer rows.Close()
 	res := Result{Columns: rows.Columns(), Rows: [][]row.Value{}}
 	for rows.Next() {
-		values := rows.Values()
-		kept := make([]row.Value, len(values))
-		for i, v := range values {
-			kept[i] = v.Clone()
-		}
-		res.Rows = append(res.Rows, kept)
+		res.Rows = append(res.Rows, slices.Clone(rows.Values()))
 	}
 	return res, rows.Err()
 }

@@ -101,15 +101,7 @@ func (rw *rewriter) compose(name sql.Name, alias string, sets []sql.Set, where *
 		c.text(", ", alias, ".", sql.QuoteIdent(col.Name))
 	}
 	for i, set := range sets {
-		col := &rw.schema.Columns[rw.targets[i]]
-		switch {
-		case set.Value.Kind != sql.DefaultValue:
-			c.text(", CAST(").fragment(set.Value.Text).text(" AS ", col.Type.String(), ")")
-		case col.Default != "":
-			c.text(", CAST((", col.Default, ") AS ", col.Type.String(), ")")
-		default:
-			c.text(", CAST(NULL AS ", col.Type.String(), ")")
-		}
+		c.text(", ").cast(&rw.schema.Columns[rw.targets[i]], &set.Value)
 	}
 	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), as)
 	// A condition or a value that names _deleted shows deleted rows, which no statement
@@ -135,7 +127,7 @@ func (rw *rewriter) pick(ctx context.Context) (muts []ingest.Mutation, affected 
 		values := rows.Values()
 		old := &row.Row{Seq: row.Seq(values[0].Int()), Updated: values[1].Int(), Schema: rw.schema.Version, Values: make([]row.Value, width)}
 		for j := range old.Values {
-			if old.Values[j], err = conform(values[2+j].Clone(), &rw.schema.Columns[j]); err != nil {
+			if old.Values[j], err = conform(values[2+j], &rw.schema.Columns[j]); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -147,7 +139,7 @@ func (rw *rewriter) pick(ctx context.Context) (muts []ingest.Mutation, affected 
 		}
 		m.Values = append([]row.Value(nil), old.Values...)
 		for i, j := range rw.targets {
-			if m.Values[j], err = conform(values[2+width+i].Clone(), &rw.schema.Columns[j]); err != nil {
+			if m.Values[j], err = conform(values[2+width+i], &rw.schema.Columns[j]); err != nil {
 				return nil, 0, err
 			}
 		}
