@@ -23,7 +23,11 @@ func (db *DB) authorise(s *statement, early bool) error {
 			return err
 		}
 		return db.gateExpressions(st)
-	case *sql.ShowNamespaces, *sql.ShowTables, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
+	case *sql.ExecuteAs:
+		need = auth.Service
+	case *sql.Begin, *sql.Commit, *sql.Rollback:
+		return refuseTransaction(st)
+	case *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
 		return nil
 	default:
 		need = auth.DBA

@@ -142,6 +142,20 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return Result{}, err
 	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.DropTable:
 		return Result{}, db.define(ctx, s)
+	case *sql.AlterTable:
+		return Result{}, db.alterTable(ctx, s, st)
+	case *sql.CreateUser:
+		return Result{}, db.createUser(ctx, s, st)
+	case *sql.AlterUser:
+		return Result{}, db.alterUser(ctx, s, st)
+	case *sql.DropUser:
+		return Result{}, db.dropUser(ctx, s, st)
+	case *sql.ExecuteAs:
+		return db.executeAs(ctx, s, st)
+	case *sql.Begin, *sql.Commit, *sql.Rollback:
+		return Result{}, refuseTransaction(st)
+	case *sql.ShowTableStats:
+		return db.showTableStats(ctx, s, st)
 	case *sql.ShowNamespaces:
 		return db.showNamespaces()
 	case *sql.ShowTables:
