@@ -273,7 +273,7 @@ func (p *parser) alias(keywords ...string) (string, error) {
 	if p.tok.kind != tokWord && p.tok.kind != tokQuoted || p.isAny(keywords...) {
 		return "", nil
 	}
-	if next := p.ahead(); next.kind != tokEnd && !p.oneOf(next, keywords) && next.sym != ';' {
+	if next := p.ahead(); next.kind != tokEnd && !p.oneOf(next, keywords) && next.sym != ';' && next.sym != ')' {
 		return "", p.unexpected(keywords...)
 	}
 	alias, _, err := p.name("an alias")

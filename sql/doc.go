@@ -4,8 +4,8 @@
 // exactly where DuckDB sees them: quotes of every kind, dollar quotes, nested
 // comments. The first word decides (verb.go): what reaches files, settings or the
 // network is refused here already, what arrives later is [Unsupported]. Statements
-// of our own (namespaces, tables, flush, kill …: namespace.go, table.go, types.go,
-// command.go) are parsed whole. INSERT, UPDATE and DELETE (dml.go) are taken apart at their clauses; what stands between the clauses, and
+// of our own (namespaces, tables, users, transactions, flush, kill …: namespace.go,
+// table.go, alter.go, types.go, user.go, transaction.go, command.go) are parsed whole. INSERT, UPDATE and DELETE (dml.go) are taken apart at their clauses; what stands between the clauses, and
 // every SELECT, stays text: a [Fragment] (fragment.go), which DuckDB's own parser
 // reads later. So there is no second grammar of expressions to be wrong.
 //

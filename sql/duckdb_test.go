@@ -304,6 +304,8 @@ func fragmentsOf(s Statement) (list []part) {
 		}
 	}
 	switch s := s.(type) {
+	case *ExecuteAs:
+		return fragmentsOf(s.Inner)
 	case *Select:
 		add("", &s.Text, "")
 	case *Explain:

@@ -58,13 +58,7 @@ func describe(text string) string {
 	}
 	var b strings.Builder
 	for _, s := range list {
-		fmt.Fprintf(&b, "%s", s.Verb())
-		v := reflect.ValueOf(s).Elem()
-		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.Name != "span" && f.Name != "Pos" && !v.Field(i).IsZero() {
-				describeField(&b, "  ", f.Name, v.Field(i).Interface())
-			}
-		}
+		describeStatement(&b, "  ", s)
 		b.WriteByte('\n')
 		if text[s.Start():s.Start()+len(s.Source())] != s.Source() {
 			b.WriteString("Source is not at Start\n")
@@ -73,9 +67,21 @@ func describe(text string) string {
 	return b.String()
 }
 
+func describeStatement(b *strings.Builder, indent string, s Statement) {
+	b.WriteString(s.Verb())
+	v := reflect.ValueOf(s).Elem()
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Name != "span" && f.Name != "Pos" && !v.Field(i).IsZero() {
+			describeField(b, indent, f.Name, v.Field(i).Interface())
+		}
+	}
+}
+
 func describeField(b *strings.Builder, indent, name string, v any) {
 	fmt.Fprintf(b, "\n%s%s: ", indent, name)
 	switch v := v.(type) {
+	case Statement:
+		describeStatement(b, indent+"  ", v)
 	case Name:
 		b.WriteString(v.String())
 	case Fragment:

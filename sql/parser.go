@@ -37,7 +37,7 @@ func Parse(text string) ([]Statement, error) {
 		if err != nil {
 			return list, err
 		}
-		s.(interface{ place(int, string) }).place(start, text[start:p.last.end])
+		s.(placed).place(start, text[start:p.last.end])
 		list = append(list, s)
 	}
 	if len(list) == 0 {

@@ -26,6 +26,11 @@ func (s *span) Start() int { return s.start }
 // Source is the statement's text without comments around it and the semicolon.
 func (s *span) Source() string { return s.source }
 
+// placed is every statement, by its span.
+type placed interface {
+	place(start int, source string)
+}
+
 func (s *span) place(start int, source string) { s.start, s.source = start, source }
 
 // A Fragment is a piece of the request's text. It begins and ends at a token, is

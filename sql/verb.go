@@ -19,8 +19,7 @@ var forbidden = map[string]bool{
 
 // unsupported are verbs that are understood and arrive later.
 var unsupported = map[string]bool{
-	"BEGIN": true, "START": true, "COMMIT": true, "END": true, "ROLLBACK": true, "ABORT": true, "BACKUP": true,
-	"RESTORE": true, "TRUNCATE": true, "MERGE": true, "SUMMARIZE": true,
+	"SAVEPOINT": true, "RELEASE": true, "BACKUP": true, "RESTORE": true, "TRUNCATE": true, "MERGE": true, "SUMMARIZE": true,
 }
 
 // statement parses one statement, beginning at its first token.
@@ -57,6 +56,12 @@ func (p *parser) statement() (Statement, error) {
 		return p.compact()
 	case p.accept("KILL"):
 		return p.kill()
+	case p.accept("BEGIN"), p.accept("START"):
+		return p.begin(verb)
+	case p.accept("COMMIT"), p.accept("END"):
+		return p.finish(&Commit{})
+	case p.accept("ROLLBACK"), p.accept("ABORT"):
+		return p.finish(&Rollback{})
 	}
 	return p.otherVerb(verb)
 }
@@ -69,7 +74,7 @@ func (p *parser) otherVerb(verb token) (Statement, error) {
 	switch word {
 	case "EXECUTE":
 		if p.advance(); p.is("AS") {
-			return p.later("EXECUTE AS USER")
+			return p.executeAs()
 		}
 	case "EXPORT":
 		if p.advance(); p.sym('(') {
@@ -138,7 +143,9 @@ func (p *parser) verbBehindWith() string {
 		case look.tok.kind == tokSymbol && closing(look.tok.sym) != 0:
 			depth++
 		case look.tok.kind == tokSymbol && isClosing(look.tok.sym):
-			depth--
+			if depth--; depth < 0 {
+				return ""
+			}
 		case depth == 0 && look.isAny("SELECT", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT"):
 			return ""
 		case depth == 0 && look.last.kind == tokSymbol && look.last.sym == ')' && look.isAny("INSERT", "UPDATE", "DELETE", "MERGE"):
@@ -180,8 +187,8 @@ func (p *parser) create(verb token) (Statement, error) {
 		kind := fold(p.raw())
 		p.advance()
 		return p.createTable(kind)
-	case p.is("USER"):
-		return p.later("CREATE USER")
+	case p.accept("USER"):
+		return p.createUser()
 	case p.is("STORAGE"):
 		return p.later("CREATE STORAGE LOCATION")
 	case p.isAny("VIEW", "INDEX", "UNIQUE", "SEQUENCE"):
@@ -198,10 +205,15 @@ func (p *parser) alter() (Statement, error) {
 	switch {
 	case p.accept("NAMESPACE"):
 		return p.alterNamespace()
-	case p.is("TABLE"), p.isAny("USER", "SHARED", "STREAM") && p.tokenIs(p.ahead(), "TABLE"):
-		return p.later("ALTER TABLE")
-	case p.is("USER"):
-		return p.later("ALTER USER")
+	case p.accept("TABLE"):
+		return p.alterTable("")
+	case p.isAny("USER", "SHARED", "STREAM") && p.tokenIs(p.ahead(), "TABLE"):
+		kind := fold(p.raw())
+		p.advance()
+		p.advance()
+		return p.alterTable(kind)
+	case p.accept("USER"):
+		return p.alterUser()
 	case p.is("STORAGE"):
 		return p.later("ALTER STORAGE LOCATION")
 	}
@@ -219,8 +231,8 @@ func (p *parser) drop() (Statement, error) {
 		p.advance()
 		p.advance()
 		return p.dropTable(kind)
-	case p.is("USER"):
-		return p.later("DROP USER")
+	case p.accept("USER"):
+		return p.dropUser()
 	case p.is("STORAGE"):
 		return p.later("DROP STORAGE LOCATION")
 	case p.isAny("VIEW", "INDEX", "SEQUENCE"):
