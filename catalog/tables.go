@@ -54,7 +54,7 @@ type Table struct {
 	Path             storagelocations.Template
 	Flush            FlushPolicy
 	DeletedRetention time.Duration // how long deleted rows are kept; negative: for ever; zero in CreateTable means 7 days
-	Options          map[string]string
+	Options          map[string]string // of its type, see OptionAccess and the others
 	Created, Updated time.Time
 	Dropped          bool
 }
@@ -91,6 +91,9 @@ func (t *Table) valid() error {
 	case Stream:
 	default:
 		return fmt.Errorf("%w: table type %q, expected user, shared or stream", ErrInvalid, t.Type)
+	}
+	if err := t.validOptions(); err != nil {
+		return err
 	}
 	if len(t.Versions) == 0 {
 		return fmt.Errorf("%w: table %s has no schema", ErrInvalid, t.Ref)
@@ -159,6 +162,7 @@ func (c *Catalog) CreateTable(ctx context.Context, t Table) (*Table, error) {
 }
 
 func (t *Table) setDefaults() {
+	t.defaultOptions()
 	if t.Type == Stream {
 		return
 	}
