@@ -32,6 +32,7 @@ type Column struct {
 	NotNull       bool     `json:"not_null,omitempty"`
 	AutoIncrement bool     `json:"auto_increment,omitempty"`
 	Default       string   `json:"default,omitempty"` // SQL expression, empty if there is none
+	Initial       Value    `json:"initial,omitzero"`  // of the rows that are older than the column
 }
 
 // A Schema is one version of a table's columns.
@@ -63,6 +64,9 @@ func (s *Schema) Valid() error {
 		names[c.Name], ids[c.ID] = true, true
 		if err := c.Type.Valid(); err != nil {
 			return fmt.Errorf("column %s: %w", c.Name, err)
+		}
+		if k := c.Initial.Kind(); k != Null && k != c.Type.Kind {
+			return fmt.Errorf("column %s of type %s has an initial value of kind %s", c.Name, c.Type, k)
 		}
 	}
 	if len(s.Key) == 0 {
