@@ -16,7 +16,8 @@ import (
 // concurrent use. Questions take no lock and do no I/O.
 type Catalog struct {
 	store
-	state atomic.Pointer[state]
+	state   atomic.Pointer[state]
+	onUsers func() // see OnUsers; nil for none
 }
 
 // Open reads the catalog in b and makes sure that the namespace default exists.
@@ -65,9 +66,21 @@ func (c *Catalog) Settle(ctx context.Context) error {
 	return nil
 }
 
-// Tables are all tables, by name, without dropped ones.
-func (c *Catalog) Tables() []*Table {
-	return slices.SortedFunc(maps.Values(c.state.Load().tables), compareTables)
+// Version changes with every change of the catalog: what was made of Tables and the
+// other lists is still right while it is the same.
+func (c *Catalog) Version() uint64 { return c.state.Load().version }
+
+// Tables are all tables, by name, without dropped ones. Callers share the list: nobody
+// changes it.
+func (c *Catalog) Tables() []*Table { return c.state.Load().sorted() }
+
+// TablesIn are the tables of a namespace, by name. Callers share the list.
+func (c *Catalog) TablesIn(namespace string) []*Table {
+	all := c.Tables()
+	before := func(t *Table, name string) int { return strings.Compare(t.Ref.Namespace, name) }
+	from, _ := slices.BinarySearchFunc(all, namespace, before)
+	n, _ := slices.BinarySearchFunc(all[from:], namespace+"\x00", before)
+	return all[from : from+n : from+n]
 }
 
 // Dropped are the tables that were dropped but not forgotten: their data may still be there.

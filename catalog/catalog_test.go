@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,6 +64,8 @@ func contents(c *Catalog) any {
 		Tables, Dropped []Table
 		Locations       []Location
 		ByID            map[uint64]Table
+		Users           []UserRow
+		Deleted         map[row.UserID]time.Time
 	}
 	values := func(tables []*Table) (v []Table) {
 		for _, t := range tables {
@@ -70,7 +73,15 @@ func contents(c *Catalog) any {
 		}
 		return v
 	}
-	a := all{c.Namespaces(), values(c.Tables()), values(c.Dropped()), c.Locations(), map[uint64]Table{}}
+	a := all{c.Namespaces(), values(c.Tables()), values(c.Dropped()), c.Locations(), map[uint64]Table{}, nil, map[row.UserID]time.Time{}}
+	for _, u := range c.Users() {
+		a.Users = append(a.Users, *u)
+	}
+	for _, shard := range c.state.Load().users {
+		if shard != nil {
+			maps.Copy(a.Deleted, shard.deleted)
+		}
+	}
 	for _, t := range append(a.Tables, a.Dropped...) {
 		if found, ok := c.TableByID(t.Ref.ID); ok {
 			a.ByID[t.Ref.ID] = *found

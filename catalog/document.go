@@ -19,6 +19,7 @@ import (
 //	_kalamdb/catalog/locations/<name>.json
 //	_kalamdb/catalog/tables/<namespace>/<name>.json    the table that has the name, or had it last
 //	_kalamdb/catalog/dropped/<table id>.json           one whose name has been given to another table since
+//	_kalamdb/catalog/users/<shard>.json                the users whose ids hash to the shard: 00 to ff
 //
 // A document says who wrote it by a random revision, so that a writer whose reply
 // was lost can tell its own work from another's.
@@ -28,6 +29,7 @@ const (
 	locationsFolder  = folder + "locations/"
 	tablesFolder     = folder + "tables/"
 	droppedFolder    = folder + "dropped/"
+	usersFolder      = folder + "users/"
 	suffix           = ".json"
 
 	// formatVersion is written into every document. A larger one is from a newer server.
@@ -40,8 +42,8 @@ func tableDoc(namespace, name string) string { return tablesFolder + namespace +
 func droppedDoc(id uint64) string            { return droppedFolder + formatID(id) + suffix }
 func formatID(id uint64) string              { return fmt.Sprintf("%016x", id) }
 
-// A document is the JSON of one object. Exactly one of Namespace, Location and
-// Table is set, or Gone alone.
+// A document is the JSON of one object. Exactly one of Namespace, Location, Table and
+// Users is set, or Gone alone.
 type document struct {
 	Format    int            `json:"format"`
 	Revision  string         `json:"revision"`
@@ -49,7 +51,11 @@ type document struct {
 	Namespace *namespaceJSON `json:"namespace,omitempty"`
 	Location  *locationJSON  `json:"location,omitempty"`
 	Table     *tableJSON     `json:"table,omitempty"`
+	Users     *usersJSON     `json:"users,omitempty"`
 	table     *Table         // decoded from Table
+
+	users      *userShard // decoded from Users, which is nil then
+	usersShard uint8      // its number
 }
 
 type namespaceJSON struct {
@@ -178,7 +184,7 @@ func decode(object string, body []byte) (*document, error) {
 // check makes sure that d can be used and returns the object it belongs to.
 func (d *document) check(object string) (home string, err error) {
 	parts := 0
-	for _, set := range []bool{d.Gone != nil, d.Namespace != nil, d.Location != nil, d.Table != nil} {
+	for _, set := range []bool{d.Gone != nil, d.Namespace != nil, d.Location != nil, d.Table != nil, d.Users != nil} {
 		if set {
 			parts++
 		}
@@ -191,6 +197,10 @@ func (d *document) check(object string) (home string, err error) {
 		return namespaceDoc(d.Namespace.Name), checkNamespaceName(d.Namespace.Name)
 	case d.Location != nil:
 		return locationDoc(d.Location.Name), checkLocationName(d.Location.Name)
+	case d.Users != nil:
+		d.usersShard, d.users, err = d.Users.shard()
+		d.Users = nil // one copy in memory is enough
+		return usersDoc(d.usersShard), err
 	case d.Table != nil:
 		if d.table, err = d.Table.table(); err != nil {
 			return "", err

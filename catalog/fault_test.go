@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"kalamdb/auth"
+	"kalamdb/row"
 	"kalamdb/storagelocations"
 	"kalamdb/storagelocations/buckettest"
 )
@@ -39,8 +41,22 @@ var changes = map[string]struct {
 	"drop namespace":  {createNamespace, func(ctx context.Context, c *Catalog) error { return c.DropNamespace(ctx, "app") }},
 	"create location": {nil, createLocation},
 	"drop location":   {createLocation, func(ctx context.Context, c *Catalog) error { return c.DropLocation(ctx, "cold") }},
-	"create table":    {nil, createTable},
-	"drop table":      {createTable, dropTable},
+	"create users":    {nil, createUsers},
+	"update users": {createUsers, func(ctx context.Context, c *Catalog) error {
+		u, _ := c.User("ana")
+		changed := *u
+		changed.Role = auth.System
+		return c.UpdateUsers(ctx, []UserRow{changed})
+	}},
+	"drop users": {createUsers, func(ctx context.Context, c *Catalog) error {
+		n, err := c.DropUsers(ctx, []row.UserID{"ana"})
+		if err == nil && n == 0 {
+			return ErrNotFound
+		}
+		return err
+	}},
+	"create table": {nil, createTable},
+	"drop table":   {createTable, dropTable},
 	"create it again": {func(ctx context.Context, c *Catalog) error {
 		return errors.Join(createTable(ctx, c), dropTable(ctx, c))
 	}, createTable},
@@ -204,7 +220,7 @@ func testRandomFaults(t *testing.T, n int) {
 		c := servers[rnd.IntN(n)]
 		namespace, table := fmt.Sprintf("n%d", rnd.IntN(2)), fmt.Sprintf("t%d", rnd.IntN(2))
 		var err error
-		switch rnd.IntN(7) {
+		switch rnd.IntN(10) {
 		case 0:
 			err = c.CreateNamespace(ctx, Namespace{Name: namespace})
 		case 1:
@@ -219,6 +235,14 @@ func testRandomFaults(t *testing.T, n int) {
 			if dropped := c.Dropped(); len(dropped) > 0 {
 				err = c.ForgetTable(ctx, dropped[0])
 			}
+		case 7:
+			err = createUsers(ctx, c)
+		case 8:
+			if u, ok := c.User("ana"); ok {
+				err = c.UpdateUsers(ctx, []UserRow{*u})
+			}
+		case 9:
+			_, err = c.DropUsers(ctx, []row.UserID{"ana"})
 		}
 		if err == nil {
 			happened++

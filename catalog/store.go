@@ -30,9 +30,14 @@ const (
 type state struct {
 	namespaces map[string]*namespaceJSON
 	locations  map[string]*locationJSON
-	tables     map[tableKey]*Table // those that are not dropped
-	byID       map[uint64]*Table   // dropped ones too
-	names      func() []string     // namespace.name of tables, sorted: made when first needed, for typing errors
+	tables     map[tableKey]*Table    // those that are not dropped
+	byID       map[uint64]*Table      // dropped ones too
+	users      [userShards]*userShard // nil for one without users
+
+	sortedUsers func() []*UserRow // made when first needed
+	version     uint64            // one more than that of the state before
+	names       func() []string   // namespace.name of tables, sorted: made when first needed, for typing errors
+	sorted      func() []*Table   // tables by name, made when first needed
 }
 
 type tableKey struct{ namespace, name string }
@@ -106,6 +111,13 @@ func (c *Catalog) publish(s *state) {
 		slices.Sort(names)
 		return names
 	})
+	s.sorted = sync.OnceValue(func() []*Table { return slices.SortedFunc(maps.Values(s.tables), compareTables) })
+	s.version++
+	if old := c.state.Load(); old != nil && old.users == s.users {
+		s.sortedUsers = old.sortedUsers
+	} else {
+		s.sortedUsers = sync.OnceValue(s.sortUsers)
+	}
 	c.state.Store(s)
 }
 
@@ -143,6 +155,11 @@ func (c *Catalog) derive(s *state, doc *document) {
 		} else {
 			delete(s.locations, name)
 		}
+	case doc.users != nil:
+		s.users[doc.usersShard] = nil
+		if e := c.entries[usersDoc(doc.usersShard)]; e.doc != nil {
+			s.users[doc.usersShard] = e.doc.users
+		}
 	case doc.table != nil:
 		ref := doc.table.Ref
 		key := tableKey{ref.Namespace, ref.Name}
@@ -175,7 +192,7 @@ func (c *Catalog) saw(name string, e entry) {
 		s.namespaces = maps.Clone(s.namespaces)
 	} else if strings.HasPrefix(name, locationsFolder) {
 		s.locations = maps.Clone(s.locations)
-	} else {
+	} else if !strings.HasPrefix(name, usersFolder) {
 		s.tables, s.byID = maps.Clone(s.tables), maps.Clone(s.byID)
 	}
 	for _, doc := range []*document{old.doc, e.doc} {
@@ -184,6 +201,9 @@ func (c *Catalog) saw(name string, e entry) {
 		}
 	}
 	c.publish(&s)
+	if c.onUsers != nil && strings.HasPrefix(name, usersFolder) {
+		c.onUsers()
+	}
 }
 
 // begin starts a change: c.change is held until end is called.
