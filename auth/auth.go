@@ -54,6 +54,7 @@ type Principal struct {
 	User    row.UserID
 	Role    Role
 	Expires time.Time // when the token ends; zero means never
+	Issued  time.Time // when the token was made, zero if it does not say
 }
 
 // ErrToken is wrapped by every error of [Verifier.Verify].

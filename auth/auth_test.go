@@ -141,6 +141,34 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+func TestIssued(t *testing.T) {
+	v := newVerifier(t, Options{})
+	before := time.Now().Truncate(time.Millisecond)
+	text, err := Sign(testSecret, Principal{User: "ana"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from the cache
+		p, err := v.Verify(text)
+		if err != nil || p.Issued.Before(before) || p.Issued.After(time.Now()) {
+			t.Errorf("issued %v after %v, %v", p.Issued, before, err)
+		}
+	}
+	exp := fmt.Sprintf(`"exp":%d`, time.Now().Add(time.Hour).Unix())
+	for claim, want := range map[string]time.Time{
+		``: {}, `"iat":null,`: {}, `"iat":-5,`: {}, `"iat":1e300,`: {},
+		`"iat":1700000000,`: time.Unix(1700000000, 0), `"iat":1700000000.25,`: time.UnixMilli(1700000000250),
+	} {
+		p, err := v.Verify(token(hs256, `{"sub":"ben",`+claim+exp+`}`, testSecret))
+		if err == nil && !p.Issued.Equal(want) {
+			t.Errorf("%q: issued %v, expected %v", claim, p.Issued, want)
+		}
+		if err != nil && want != (time.Time{}) {
+			t.Errorf("%q: %v", claim, err)
+		}
+	}
+}
+
 func TestCachedTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVerifier(t, Options{})

@@ -106,7 +106,7 @@ func Sign(secret []byte, p Principal, ttl time.Duration) (string, error) {
 		claimSubject: string(p.User),
 		claimUser:    string(p.User),
 		claimRole:    p.Role.String(),
-		"iat":        now.Unix(),
+		claimIssued:  float64(now.UnixMilli()) / 1000, // finer than a second: see Principal.Issued
 		"exp":        now.Add(ttl).Unix(),
 	}).SignedString(secret)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -23,6 +24,7 @@ const (
 	claimUser    = "user_id"
 	claimSubject = "sub"
 	claimRole    = "role"
+	claimIssued  = "iat"
 )
 
 // Options say which tokens a [Verifier] accepts.
@@ -129,8 +131,15 @@ func principal(claims jwt.MapClaims) (Principal, error) {
 	if err != nil || exp == nil {
 		return Principal{}, errors.New("the claim exp is missing or not a number")
 	}
-	return Principal{User: user, Role: role, Expires: exp.Time}, nil
+	p := Principal{User: user, Role: role, Expires: exp.Time}
+	if at, ok := claims[claimIssued].(float64); ok && at > 0 && at < issuedMax {
+		p.Issued = time.UnixMilli(int64(math.Round(at * 1000))) // the library would cut it to whole seconds
+	}
+	return p, nil
 }
+
+// issuedMax is a second that no honest token names: the year 9999.
+const issuedMax = 253_402_300_800
 
 // reasons are what a client may know about a token that was refused, in order of precedence.
 var reasons = []struct {
