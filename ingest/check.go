@@ -90,6 +90,8 @@ func (b *Buffer) check(r *request) error {
 // allow applies the rules of Mutation.
 func (p *partition) allow(w *Write, m *Mutation, v version) error {
 	switch {
+	case w.Seen != 0 && v.found && v.seq > w.Seen:
+		return ErrConflict
 	case m.Op == row.Insert && v.found && !v.deleted:
 		return &DuplicateError{Partition: p.ref, Key: m.Key}
 	case m.Op == row.Insert && (v.found || w.Fresh):

@@ -21,6 +21,10 @@ type Write struct {
 	// Fresh says that no key of an Insert was ever used before, because it comes from
 	// NextID: Epoch does not matter for them.
 	Fresh bool
+	// Seen is Snapshot.Seq of that view if no key may have a newer version than the view,
+	// not even one that is deleted again: such a one is ErrConflict. 0 asks only for the
+	// rules of Mutation.
+	Seen row.Seq
 
 	Mutations []Mutation
 }

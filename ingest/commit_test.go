@@ -339,3 +339,26 @@ func TestSecondProcessIsRefused(t *testing.T) {
 		t.Errorf("%v, expected ErrInUse", err)
 	}
 }
+
+// Between a view and a commit with Seen a key may come and go again: only Seen notices.
+func TestSeen(t *testing.T) {
+	b := start(t, Options{})
+	b.commit(ana, insert(1, "one"))
+	seen := b.Durable()
+	epoch := b.Epoch(ana)
+	b.commit(ana, insert(2, "two"))
+	b.commit(ana, remove(b.get(ana, 2)))
+	write := Write{Partition: ana, Schema: testSchema, Epoch: epoch, Seen: seen, Mutations: []Mutation{insert(2, "again")}}
+	if _, err := b.Commit(context.Background(), write); !errors.Is(err, ErrConflict) {
+		t.Errorf("insert over a newer tombstone: %v, expected ErrConflict", err)
+	}
+	write.Mutations = []Mutation{insert(3, "three")}
+	if _, err := b.Commit(context.Background(), write); err != nil {
+		t.Errorf("insert of a key nobody touched: %v", err)
+	}
+	write.Mutations = []Mutation{insert(2, "again")}
+	write.Seen = 0
+	if _, err := b.Commit(context.Background(), write); err != nil {
+		t.Errorf("insert over a tombstone without Seen: %v", err)
+	}
+}
