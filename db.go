@@ -28,6 +28,7 @@ import (
 type DB struct {
 	log     *slog.Logger
 	node    string
+	nodeID  string // of the data directory, in commit logs
 	started time.Time
 	secret  []byte
 
@@ -43,6 +44,9 @@ type DB struct {
 
 	writers     partitionLocks
 	defaults    defaultCache
+	kept        keptRows
+	queries     queryLog
+	settings    []Setting
 	definitions chan struct{} // holds one token while a definition changes
 
 	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
@@ -67,7 +71,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if o, err = o.complete(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db := &DB{log: o.Logger, node: o.Node, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
+	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
 		definitions: make(chan struct{}, 1), statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {
@@ -80,9 +84,10 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if db.secret, err = auth.LoadOrCreateSecret(filepath.Join(o.DataDir, "secret")); err != nil {
 		return nil, err
 	}
-	if o.Lake.Node, err = nodeID(o.DataDir); err != nil {
+	if db.nodeID, err = nodeID(o.DataDir); err != nil {
 		return nil, err
 	}
+	o.Lake.Node = db.nodeID
 	db.places = storagelocations.NewPlaces(storagelocations.Options{S3: o.S3})
 	if db.bucket, err = db.places.Bucket(ctx, o.storageURL()); err != nil {
 		return nil, err

@@ -38,10 +38,14 @@ func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
 	for i := range list {
 		started := time.Now()
 		list[i].now = started
+		q := db.queries.start(&list[i])
 		res, err := db.run1(ctx, &list[i])
 		if err != nil {
-			return results, db.failed(err, i)
+			failure := db.failed(err, i)
+			db.queries.end(q, 0, failure)
+			return results, failure
 		}
+		db.queries.end(q, max(res.Affected, int64(len(res.Rows))), nil)
 		res.Statement = list[i].Verb()
 		res.Took = time.Since(started)
 		results = append(results, res)
@@ -70,12 +74,19 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 	}
 	list[0].now = time.Now()
 	if sel, ok := list[0].Statement.(*sql.Select); ok {
+		q := db.queries.start(&list[0])
 		rows, err := db.selectRows(ctx, &list[0], sel.Text.Text, fragmentPosition(sel.Text))
 		if err != nil {
-			return nil, db.failed(err, 0)
+			failure := db.failed(err, 0)
+			db.queries.end(q, 0, failure)
+			return nil, failure
 		}
-		relocated := rows.wrap
+		relocated, release := rows.wrap, rows.done
 		rows.wrap = func(err error) error { return db.failed(relocated(err), 0) }
+		rows.done = func() {
+			release()
+			db.queries.end(q, rows.count, asError(rows.Err()))
+		}
 		return rows, nil
 	}
 	switch list[0].Statement.(type) {

@@ -29,6 +29,8 @@ type Options struct {
 	S3 storagelocations.S3Options
 	// Node names this server in system.jobs and system.live_queries. "" is the host name.
 	Node string
+	// Settings are what system.settings shows, secrets masked. nil: an empty table.
+	Settings []Setting
 	// Logger gets what the operator should know. nil discards it.
 	Logger *slog.Logger
 

@@ -14,6 +14,7 @@ type Rows struct {
 	done    func() // gives back what the rows are read from
 	once    sync.Once
 	wrap    func(error) error
+	count   int64 // how often Next was true
 }
 
 // A rowSource is *query.Rows or rows that are already in memory.
@@ -28,7 +29,13 @@ type rowSource interface {
 func (r *Rows) Columns() []Column { return r.columns }
 
 // Next moves to the next row and says whether there is one.
-func (r *Rows) Next() bool { return r.src.Next() }
+func (r *Rows) Next() bool {
+	ok := r.src.Next()
+	if ok {
+		r.count++
+	}
+	return ok
+}
 
 // Values are the current row's values. The slice is used again by Next, the values may
 // be kept.

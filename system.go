@@ -1,7 +1,6 @@
 package kalamdb
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,11 +11,17 @@ import (
 	"kalamdb/sql"
 )
 
-// A systemTable shows the state of a room as rows, made anew for each statement.
+// A systemTable shows the state of a room as rows.
 type systemTable struct {
 	columns []row.Column
 	role    auth.Role // who may see it; for others it does not exist
+	// ofTable are the rows about one stored table, shown to who may see that table. They
+	// are kept for as long as the table stays as it is.
+	ofTable func(db *DB, t *catalog.Table, add func(values ...row.Value))
+	// rows are all others, made anew for each statement, or if there is a version kept
+	// while that is the same; then they are the same for everyone.
 	rows    func(db *DB, as auth.Principal, add func(values ...row.Value))
+	version func(db *DB) uint64
 }
 
 // col is a column of a system table.
@@ -35,7 +40,7 @@ func texts(names ...string) []row.Column {
 var systemTables map[string]systemTable
 
 // laterSystemTables arrive with the features they show.
-var laterSystemTables = []string{"system.users", "system.columns", "system.queries", "system.settings", "system.nodes"}
+var laterSystemTables = []string{"system.users"}
 
 func init() { // not an initialiser: information_schema lists the map itself
 	systemTables = map[string]systemTable{
@@ -46,15 +51,35 @@ func init() { // not an initialiser: information_schema lists the map itself
 		"system.tables": {
 			columns: append(texts("table_id", "namespace", "table_name", "table_type", "storage_location", "flush_policy", "deleted_retention", "options"),
 				col("schema_version", row.Int), col("created_at", row.Timestamp), col("updated_at", row.Timestamp)),
-			role: auth.DBA, rows: tableRows,
+			role: auth.DBA, ofTable: tableRows,
 		},
 		"system.table_schemas": {
 			columns: append(append(texts("table_id", "namespace", "table_name"), col("version", row.Int)), append(texts("arrow_schema", "changes"), col("created_at", row.Timestamp))...),
-			role:    auth.DBA, rows: schemaRows,
+			role:    auth.DBA, ofTable: schemaRows,
 		},
 		"system.storage_locations": {
 			columns: append(texts("location_name", "location_type", "path", "credentials_ref"), col("usage_count", row.BigInt), col("created_at", row.Timestamp), col("updated_at", row.Timestamp)),
 			role:    auth.DBA, rows: locationRows,
+		},
+		"system.columns": {
+			columns: append(append(texts("table_id", "namespace", "table_name", "column_name"), col("ordinal_position", row.Int), col("data_type", row.Text), col("is_nullable", row.Boolean),
+				col("key_position", row.Int), col("auto_increment", row.Boolean)), col("column_default", row.Text), col("system", row.Boolean)),
+			role: auth.DBA, ofTable: columnRows,
+		},
+		"system.queries": {
+			columns: append(texts("query_id", "user_id", "role", "statement", "query", "status"), col("started_at", row.Timestamp), col("duration_ms", row.Double),
+				col("rows", row.BigInt), col("error_code", row.Text), col("error_message", row.Text), col("node", row.Text)),
+			role: auth.User, rows: queryRows,
+		},
+		"system.settings": {
+			columns: texts("name", "value", "default_value"),
+			role:    auth.DBA, rows: settingRows,
+		},
+		"system.nodes": {
+			columns: append(texts("node", "node_id", "status"), col("started_at", row.Timestamp), col("uptime_ms", row.BigInt), col("durable_seq", row.BigInt),
+				col("buffered_rows", row.BigInt), col("buffered_bytes", row.BigInt), col("partitions", row.BigInt), col("change_log_bytes", row.BigInt),
+				col("live_queries", row.BigInt), col("memory_used_mb", row.Double)),
+			role: auth.DBA, rows: nodeRows,
 		},
 		"system.jobs": {
 			columns: append(append(texts("job_id", "job_type", "namespace", "table_name", "user_id", "status"),
@@ -79,11 +104,11 @@ func init() { // not an initialiser: information_schema lists the map itself
 		},
 		"information_schema.tables": {
 			columns: texts("table_catalog", "table_schema", "table_name", "table_type"),
-			role:    auth.User, rows: infoTableRows,
+			role:    auth.User, ofTable: infoTableRows, rows: infoViewRows,
 		},
 		"information_schema.columns": {
 			columns: append(texts("table_catalog", "table_schema", "table_name", "column_name"), col("ordinal_position", row.Int), col("column_default", row.Text), col("is_nullable", row.Text), col("data_type", row.Text)),
-			role:    auth.User, rows: infoColumnRows,
+			role:    auth.User, ofTable: infoColumnRows, rows: infoViewColumnRows,
 		},
 	}
 }
@@ -111,25 +136,7 @@ func (db *DB) systemRelation(as auth.Principal, namespace, name string) (*query.
 	for i := range schema.Columns {
 		schema.Columns[i].ID = row.ColumnID(i + 1)
 	}
-	hot := &heldRows{}
-	st.rows(db, as, func(values ...row.Value) {
-		hot.rows = append(hot.rows, row.Row{Schema: 1, Values: values})
-	})
-	return &query.Relation{Schema: schema, Hot: hot}, nil
-}
-
-// heldRows is a query.Hot of rows without keys.
-type heldRows struct{ rows []row.Row }
-
-func (h *heldRows) Len() int                          { return len(h.rows) }
-func (h *heldRows) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
-func (h *heldRows) Scan(_, _ []byte, yield func([]byte, *row.Row) bool) error {
-	for i := range h.rows {
-		if !yield(nil, &h.rows[i]) {
-			break
-		}
-	}
-	return nil
+	return &query.Relation{Schema: schema, Narrow: db.systemRows(full, &st, as)}, nil
 }
 
 func text(s string) row.Value   { return row.TextValue(s) }
@@ -142,108 +149,4 @@ func moment(t time.Time) row.Value {
 		return row.NullValue
 	}
 	return row.IntValue(row.Timestamp, t.UnixMicro())
-}
-
-func namespaceRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	tables := map[string]int64{}
-	for _, t := range db.catalog.Tables() {
-		tables[t.Ref.Namespace]++
-	}
-	for _, n := range db.catalog.Namespaces() {
-		add(text(n.Name), jsonText(n.Options), number(tables[n.Name]), moment(n.Created), moment(n.Updated))
-	}
-}
-
-func tableRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, t := range db.catalog.Tables() {
-		retention := t.DeletedRetention.String()
-		if t.DeletedRetention < 0 {
-			retention = "off"
-		}
-		policy := fmt.Sprintf("rows:%d,interval:%d", t.Flush.Rows, int64(t.Flush.Interval/time.Second))
-		add(text(t.Ref.Colon()), text(t.Ref.Namespace), text(t.Ref.Name), text(string(t.Type)), text(tablePlaceText(t)), text(policy), text(retention),
-			jsonText(t.Options), integer(int64(t.Schema().Version)), moment(t.Created), moment(t.Updated))
-	}
-}
-
-// tablePlaceText is the name of the table's location, or the LOCATION it was given.
-func tablePlaceText(t *catalog.Table) string {
-	if t.Location != "" {
-		return t.Location
-	}
-	return t.Root + "/" + string(t.Path)
-}
-
-func schemaRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, t := range db.catalog.Tables() {
-		for _, v := range t.Versions {
-			add(text(t.Ref.Colon()), text(t.Ref.Namespace), text(t.Ref.Name), integer(int64(v.Version)), text(arrowSchemaJSON(v.Schema)), text(v.Changes), moment(v.Created))
-		}
-	}
-}
-
-func locationRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, l := range db.catalog.Locations() {
-		path := l.Path
-		if l.Name == catalog.DefaultName {
-			path = db.bucket.URL()
-		}
-		add(text(l.Name), text(l.Type), text(path), textOrNull(l.CredentialsRef), number(int64(db.catalog.Usage(l.Name))), moment(l.Created), moment(l.Updated))
-	}
-}
-
-func jobRows(db *DB, _ auth.Principal, add func(...row.Value)) {
-	for _, j := range db.jobs.List() {
-		params := make([]row.Value, len(j.Parameters))
-		for i, p := range j.Parameters {
-			params[i] = text(p)
-		}
-		add(text(j.ID), text(j.Type), textOrNull(j.Namespace), textOrNull(j.Table), textOrNull(j.User), text(string(j.Status)), moment(j.Started), moment(j.Ended),
-			row.ListValue(params), textOrNull(j.Result), textOrNull(j.Trace), textOrNull(j.Error), row.DoubleValue(j.MemoryUsedMB), row.DoubleValue(j.CPUUsedPercent), text(j.Node))
-	}
-}
-
-// liveQueryRows are all live queries for operators, one's own for everyone else.
-func liveQueryRows(db *DB, as auth.Principal, add func(...row.Value)) {
-	for _, q := range db.hub.List() {
-		if as.Role < auth.DBA && q.User != string(as.User) {
-			continue
-		}
-		add(text(q.ID), text(q.ConnectionID), text(q.Partition.Table.Colon()), text(q.QueryID), text(q.User), text(q.Query),
-			text(q.Options), moment(q.Created), moment(q.Updated), number(q.Changes), text(q.Node))
-	}
-}
-
-func infoTableRows(db *DB, as auth.Principal, add func(...row.Value)) {
-	for _, t := range db.catalog.Tables() {
-		add(text("kalamdb"), text(t.Ref.Namespace), text(t.Ref.Name), text("BASE TABLE"))
-	}
-	for full, st := range systemTables {
-		if as.Role >= st.role {
-			namespace, name := splitName(full)
-			add(text("kalamdb"), text(namespace), text(name), text("SYSTEM VIEW"))
-		}
-	}
-}
-
-func infoColumnRows(db *DB, as auth.Principal, add func(...row.Value)) {
-	columns := func(namespace, name string, cols []row.Column) {
-		for i, c := range cols {
-			nullable := "YES"
-			if c.NotNull {
-				nullable = "NO"
-			}
-			add(text("kalamdb"), text(namespace), text(name), text(c.Name), integer(int64(i+1)), textOrNull(c.Default), text(nullable), text(c.Type.String()))
-		}
-	}
-	for _, t := range db.catalog.Tables() {
-		columns(t.Ref.Namespace, t.Ref.Name, append(slices.Clone(t.Schema().Columns),
-			row.Column{Name: row.ColUpdated, Type: row.Type{Kind: row.Timestamp}, NotNull: true}, row.Column{Name: row.ColDeleted, Type: row.Type{Kind: row.Boolean}, NotNull: true}))
-	}
-	for full, st := range systemTables {
-		if as.Role >= st.role {
-			namespace, name := splitName(full)
-			columns(namespace, name, st.columns)
-		}
-	}
 }

@@ -163,7 +163,7 @@ func (r *Running) Context(parent context.Context) context.Context {
 // Finish ends the job: completed if err is nil; cancelled if the job was killed or
 // err is a cancelled context; failed otherwise. Only the first call counts.
 func (r *Running) Finish(result string, err error) {
-	memory, cpu, now := processMemoryMB(), processCPU(), time.Now()
+	memory, cpu, now := ProcessMemoryMB(), processCPU(), time.Now()
 	t := r.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,8 +215,8 @@ func trace(err error) string {
 	return b.String()
 }
 
-// processMemoryMB is the memory the Go runtime holds from the system, in MB.
-func processMemoryMB() float64 {
+// ProcessMemoryMB is the memory the Go runtime holds from the system, in MB.
+func ProcessMemoryMB() float64 {
 	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(s)
 	return float64(s[0].Value.Uint64()-s[1].Value.Uint64()) / 1e6

@@ -43,6 +43,10 @@ const keysCollectMax = 8192
 // write appends the subquery, without the parentheses around it.
 func (m *merge) write(params []row.Value) error {
 	r := m.rel
+	if r.Narrow != nil {
+		m.rows(r.Narrow(conditions(r.Schema, m.ref.where, params)), false)
+		return nil
+	}
 	if !r.System {
 		m.rows(r.Hot, false)
 		return nil

@@ -188,6 +188,21 @@ func successor(prefix []byte) []byte {
 	return nil
 }
 
+// conditions are the predicates that mean the same in the types of the columns.
+func conditions(s *row.Schema, where []predicate, params []row.Value) []Condition {
+	var out []Condition
+	for i, p := range where {
+		at := s.ByName(p.column)
+		if at < 0 {
+			continue
+		}
+		if values, ok := bound(s.Columns[at], where[i:i+1], params, p.op); ok {
+			out = append(out, Condition{p.column, p.op, values})
+		}
+	}
+	return out
+}
+
 // bound is the constants a column is compared with by op, as values of the column's
 // type. Only comparisons that mean the same in the column's type count.
 func bound(c row.Column, where []predicate, params []row.Value, op string) ([]row.Value, bool) {

@@ -27,6 +27,17 @@ type Relation struct {
 	System bool
 	Hot    Hot // nil: no buffered rows
 	Files  []File
+	// Narrow, in the place of Hot, gives the rows of a relation that is neither System
+	// nor has Files. It may leave out rows that break one of the conditions, as no such
+	// row can matter; a statement that names the relation twice calls it twice.
+	Narrow func(where []Condition) Hot
+}
+
+// A Condition compares a column with constants of the column's type.
+type Condition struct {
+	Column string
+	Op     string // = < <= > >= in
+	Values []row.Value
 }
 
 // Hot is the buffered rows of one partition, frozen: the newest version of each key,

@@ -1,0 +1,209 @@
+package kalamdb
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"sync"
+
+	"kalamdb/auth"
+	"kalamdb/catalog"
+	"kalamdb/query"
+	"kalamdb/row"
+)
+
+// A keptRows holds rows of system tables between statements, so that a question about
+// ten thousand tables costs a walk over rows that are there. Rows handed out never change.
+type keptRows struct {
+	mu     sync.Mutex // guards all; under it rows are made, which reads catalog documents in memory
+	tables map[string]*keptTables
+	rows   map[string]*keptVersion
+}
+
+// keptTables are the rows of one system table by the table they are about.
+type keptTables struct {
+	version uint64 // of the catalog
+	groups  []tableGroup
+}
+
+type tableGroup struct {
+	table *catalog.Table
+	rows  []row.Row
+}
+
+type keptVersion struct {
+	version uint64
+	rows    []row.Row
+}
+
+// ofTables are the rows about each table of the catalog.
+func (k *keptRows) ofTables(db *DB, full string, st *systemTable) []tableGroup {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	version := db.catalog.Version() // before the tables: newer ones are found again, not missed
+	kept := k.tables[full]
+	if kept != nil && kept.version == version {
+		return kept.groups
+	}
+	old := map[*catalog.Table][]row.Row{}
+	if kept != nil {
+		for _, g := range kept.groups {
+			old[g.table] = g.rows
+		}
+	}
+	tables := db.catalog.Tables()
+	kept = &keptTables{version: version, groups: make([]tableGroup, len(tables))}
+	for i, t := range tables {
+		rows, ok := old[t]
+		if !ok {
+			st.ofTable(db, t, func(values ...row.Value) { rows = append(rows, row.Row{Schema: 1, Values: values}) })
+		}
+		kept.groups[i] = tableGroup{t, rows}
+	}
+	if k.tables == nil {
+		k.tables = map[string]*keptTables{}
+	}
+	k.tables[full] = kept
+	return kept.groups
+}
+
+// ofVersion are the rows of a system table with a version.
+func (k *keptRows) ofVersion(db *DB, full string, st *systemTable) []row.Row {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	version := st.version(db)
+	kept := k.rows[full]
+	if kept == nil || kept.version != version {
+		kept = &keptVersion{version, madeRows(db, st, auth.Principal{})}
+		if k.rows == nil {
+			k.rows = map[string]*keptVersion{}
+		}
+		k.rows[full] = kept
+	}
+	return kept.rows
+}
+
+func madeRows(db *DB, st *systemTable, as auth.Principal) []row.Row {
+	var rows []row.Row
+	st.rows(db, as, func(values ...row.Value) { rows = append(rows, row.Row{Schema: 1, Values: values}) })
+	return rows
+}
+
+// systemRows finds the rows of a system table that one statement can see. They are those
+// of its first look, also if it looks more than once.
+func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([]query.Condition) query.Hot {
+	look := sync.OnceValues(func() (groups []tableGroup, rows []row.Row) {
+		if st.ofTable != nil {
+			groups = db.kept.ofTables(db, full, st)
+			if as.Role < auth.DBA {
+				groups = slices.DeleteFunc(slices.Clone(groups), func(g tableGroup) bool {
+					return g.table.Type == catalog.Shared && g.table.Access() == catalog.Private && as.Role < auth.Service
+				})
+			}
+		}
+		switch {
+		case st.version != nil:
+			rows = db.kept.ofVersion(db, full, st)
+		case st.rows != nil:
+			rows = madeRows(db, st, as)
+		}
+		return groups, rows
+	})
+	return func(where []query.Condition) query.Hot {
+		tests := rowTests(st.columns, where)
+		groups, rows := look()
+		hot := heldRows{}
+		for i := range groups {
+			hot.keep(groups[i].rows, tests)
+		}
+		hot.keep(rows, tests)
+		return hot
+	}
+}
+
+// A rowTest is a condition on the value at an index.
+type rowTest struct {
+	column int
+	passes func(row.Value) bool
+}
+
+func rowTests(columns []row.Column, where []query.Condition) []rowTest {
+	var tests []rowTest
+	for _, c := range where {
+		column := slices.IndexFunc(columns, func(col row.Column) bool { return col.Name == c.Column })
+		if passes := valueTest(columns[column].Type.Kind, c); passes != nil {
+			tests = append(tests, rowTest{column, passes})
+		}
+	}
+	return tests
+}
+
+// valueTest is nil for a type whose order is left to DuckDB.
+func valueTest(kind row.Kind, c query.Condition) func(row.Value) bool {
+	var compare func(a, b row.Value) int
+	switch kind {
+	case row.Text:
+		compare = func(a, b row.Value) int { return strings.Compare(a.Str(), b.Str()) }
+	case row.Int, row.BigInt:
+		compare = func(a, b row.Value) int { return cmp.Compare(a.Int(), b.Int()) }
+	default:
+		return nil
+	}
+	var holds func(n int) bool
+	switch c.Op {
+	case "=", "in":
+		return func(v row.Value) bool {
+			return !v.IsNull() && slices.ContainsFunc(c.Values, func(w row.Value) bool { return compare(v, w) == 0 })
+		}
+	case "<":
+		holds = func(n int) bool { return n < 0 }
+	case "<=":
+		holds = func(n int) bool { return n <= 0 }
+	case ">":
+		holds = func(n int) bool { return n > 0 }
+	case ">=":
+		holds = func(n int) bool { return n >= 0 }
+	default:
+		return nil
+	}
+	return func(v row.Value) bool { return !v.IsNull() && holds(compare(v, c.Values[0])) }
+}
+
+// heldRows is a query.Hot of rows whose keys are their numbers.
+type heldRows []*row.Row
+
+// keep adds the rows that pass all tests.
+func (h *heldRows) keep(rows []row.Row, tests []rowTest) {
+	if len(tests) == 0 {
+		*h = slices.Grow(*h, len(rows))
+	}
+next:
+	for i := range rows {
+		for _, t := range tests {
+			if !t.passes(rows[i].Values[t.column]) {
+				continue next
+			}
+		}
+		*h = append(*h, &rows[i])
+	}
+}
+
+func (h heldRows) Len() int                          { return len(h) }
+func (h heldRows) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
+
+// Scan knows one kind of bound: to go on behind the key of a row.
+func (h heldRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
+	i := uint32(0)
+	if len(from) > 0 {
+		i = binary.BigEndian.Uint32(from) + 1
+	}
+	var key [4]byte
+	for ; int(i) < len(h); i++ {
+		binary.BigEndian.PutUint32(key[:], i)
+		if !yield(key[:], h[i]) {
+			break
+		}
+	}
+	return nil
+}
