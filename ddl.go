@@ -11,7 +11,6 @@ import (
 	"kalamdb/jobs"
 	"kalamdb/row"
 	"kalamdb/sql"
-	"kalamdb/storagelocations"
 )
 
 // define runs one statement that changes the catalog, one at a time: what it finds
@@ -76,13 +75,11 @@ func (db *DB) dropNamespace(ctx context.Context, st *sql.DropNamespace) error {
 	return db.catalog.DropNamespace(ctx, st.Name)
 }
 
-// createTable makes a USER table. Options that are not understood are refused, so
-// that none is silently ignored.
 func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable) error {
-	if st.Type != string(catalog.User) {
-		return fail(CodeNotSupportedYet, "CREATE %s TABLE is not supported yet", strings.ToUpper(st.Type)).at(st.Start())
+	if st.Type == string(catalog.Stream) {
+		return fail(CodeNotSupportedYet, "CREATE STREAM TABLE is not supported yet").at(st.Start())
 	}
-	t := catalog.Table{Ref: row.TableRef{Namespace: st.Table.Namespace, Name: st.Table.Name}, Type: catalog.User}
+	t := catalog.Table{Ref: row.TableRef{Namespace: st.Table.Namespace, Name: st.Table.Name}, Type: catalog.TableType(st.Type)}
 	if t.Ref.Namespace == "" {
 		t.Ref.Namespace = s.namespace
 	}
@@ -94,7 +91,7 @@ func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable
 		return err
 	}
 	t.Versions = []catalog.SchemaVersion{{Schema: schema, Changes: "CREATE TABLE", Created: time.Now()}}
-	if err := db.tableOptions(&t, st); err != nil {
+	if err := setTableOptions(&t, st); err != nil {
 		return err
 	}
 	if err := db.tablePlace(ctx, &t, st); err != nil {
@@ -195,71 +192,6 @@ func (db *DB) checkDefault(ctx context.Context, s *statement, col row.Column, po
 	}
 	if _, err := conform(res.Rows[0][0], &col); err != nil {
 		return asError(err).at(pos)
-	}
-	return nil
-}
-
-const deletedRetentionOff = -1
-
-// tableOptions reads the flush policy and the WITH options.
-func (db *DB) tableOptions(t *catalog.Table, st *sql.CreateTable) error {
-	if st.HasFlush {
-		t.Flush = catalog.FlushPolicy{Rows: st.FlushRows, Interval: st.FlushInterval}
-	}
-	for name, value := range st.Options {
-		switch name {
-		case "deleted_retention":
-			if value == "off" {
-				t.DeletedRetention = deletedRetentionOff
-				continue
-			}
-			d, err := sql.Duration(value)
-			if err != nil {
-				return fail(CodeInvalidDefinition, "deleted_retention: %s", err).at(st.Start())
-			}
-			t.DeletedRetention = d
-		default:
-			nearest, _ := sql.Nearest(name, []string{"type", "flush_policy", "deleted_retention"})
-			return fail(CodeInvalidDefinition, "a USER table has no option %s", name).details(didYouMean(nearest)).at(st.Start())
-		}
-	}
-	return nil
-}
-
-// tablePlace decides where the table's files are, and makes sure that they can be
-// written there before the table exists.
-func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTable) error {
-	t.Path = storagelocations.DefaultUser
-	place := st.Location
-	if st.LocationRef != "" {
-		loc, err := db.catalog.Location(st.LocationRef)
-		if err != nil {
-			return asError(err).at(st.Start())
-		}
-		t.Location = loc.Name
-		place = loc.Path
-	} else if place == "" {
-		t.Location = catalog.DefaultName
-		return nil
-	}
-	if t.Location == catalog.DefaultName {
-		return nil
-	}
-	if t.Location != "" && !strings.Contains(place, "${") {
-		place = strings.TrimRight(place, "/") + "/" + string(storagelocations.DefaultUser)
-	}
-	var err error
-	if t.Root, t.Path, err = storagelocations.ParseTemplate(place, true); err != nil {
-		return fail(CodeInvalidLocation, "%s", err).at(st.Start())
-	}
-	bucket, err := db.places.Bucket(ctx, t.Root)
-	if err == nil {
-		err = storagelocations.Probe(ctx, bucket)
-	}
-	if err != nil {
-		e := fail(CodeInvalidLocation, "location %s cannot be used: %s", t.Root, err)
-		e.Cause = err
-		return e.at(st.Start())
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ const (
 	CodeNotFound          = "NOT_FOUND"
 	CodeNotSupportedYet   = "NOT_SUPPORTED_YET"
 	CodeForbidden         = "FORBIDDEN"
+	CodeWrongTableType    = "WRONG_TABLE_TYPE"
 	CodeDuplicateKey      = "DUPLICATE_KEY"
 	CodeAlreadyExists     = "ALREADY_EXISTS"
 	CodeInUse             = "IN_USE"

@@ -128,6 +128,9 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 		if err := db.authorise(&list[i], len(parsed) > 1); err != nil {
 			return nil, db.failed(err, i)
 		}
+		if err := db.authoriseWrite(&list[i]); err != nil {
+			return nil, db.failed(err, i)
+		}
 		if use, ok := s.(*sql.Use); ok {
 			namespace = use.Namespace
 		}
@@ -188,26 +191,17 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	return Result{}, fail(CodeNotSupportedYet, "%s is not supported yet", s.Verb()).at(s.Start())
 }
 
-// table finds a stored table by the name a statement uses.
+// table finds a stored table that the caller may see, by the name a statement uses.
 func (db *DB) table(s *statement, name sql.Name) (*catalog.Table, error) {
-	t, err := db.lookup(s.namespace, name.Namespace, name.Name)
+	namespace := name.Namespace
+	if namespace == "" {
+		namespace = s.namespace
+	}
+	t, err := db.readable(s.req.As, namespace, name.Name)
 	if err != nil {
 		return nil, asError(err).at(name.Pos)
 	}
 	return t, nil
-}
-
-// lookup finds a stored table; a namespace of "" means the current one.
-func (db *DB) lookup(current, namespace, name string) (*catalog.Table, error) {
-	if namespace == "" {
-		namespace = current
-	}
-	return db.catalog.Table(namespace, name)
-}
-
-// partition is the slice of t that the caller's statements touch.
-func (s *statement) partition(t *catalog.Table) row.Partition {
-	return row.Partition{Table: t.Ref, User: s.req.As.User}
 }
 
 // session is what the functions of a statement may know of its caller.

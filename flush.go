@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"kalamdb/catalog"
 	"kalamdb/ingest"
 	"kalamdb/jobs"
 	"kalamdb/row"
@@ -50,6 +51,9 @@ func (db *DB) flushTable(ctx context.Context, s *statement, st *sql.FlushTable) 
 	t, err := db.table(s, st.Table)
 	if err != nil {
 		return Result{}, err
+	}
+	if t.Type == catalog.Stream {
+		return Result{}, refuseStream(t, s.Verb()).at(st.Table.Pos)
 	}
 	return db.flush(ctx, t.Ref.Namespace, t.Ref.Name, func(p row.Partition) bool { return p.Table.ID == t.Ref.ID })
 }

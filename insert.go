@@ -62,7 +62,11 @@ func (db *DB) writable(s *statement, name sql.Name) (*catalog.Table, error) {
 	if name.Namespace == systemNS || name.Namespace == infoSchemaNS {
 		return nil, fail(CodeNotSupportedYet, "writing to %s.%s is not supported yet", name.Namespace, name.Name).at(name.Pos)
 	}
-	return db.table(s, name)
+	t, err := db.table(s, name)
+	if err != nil {
+		return nil, err
+	}
+	return t, s.allowWrite(t, name.Pos)
 }
 
 func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inserter, error) {

@@ -55,7 +55,7 @@ func (ts *tableSources) relation(ctx context.Context, s *statement, namespace, n
 	if namespace == systemNS || namespace == infoSchemaNS {
 		return ts.db.systemRelation(s.req.As, namespace, name)
 	}
-	t, err := ts.db.catalog.Table(namespace, name)
+	t, err := ts.db.readable(s.req.As, namespace, name)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 			sub.Close()
 		}
 	}()
-	if now, err := db.lookup(s.namespace, t.Ref.Namespace, t.Ref.Name); err != nil || now.Ref != t.Ref {
+	if now, err := db.readable(req.As, t.Ref.Namespace, t.Ref.Name); err != nil || now.Ref != t.Ref {
 		return nil, fail(CodeTableNotFound, "table %s was dropped", t.Ref)
 	}
 	sources := tableSources{db: db}

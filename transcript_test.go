@@ -52,10 +52,13 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// principal is the user of that name; root is the operator.
+// principal is the user of that name; root is the operator, service a service.
 func principal(name string) auth.Principal {
-	if name == "root" {
+	switch name {
+	case "root":
 		return auth.Principal{User: "root", Role: auth.DBA}
+	case "service":
+		return auth.Principal{User: "service", Role: auth.Service}
 	}
 	return auth.Principal{User: row.UserID(name), Role: auth.User}
 }

@@ -40,6 +40,7 @@ var statuses = map[string]int{
 	"NOT_SUPPORTED_YET":   400,
 	"NOT_SUPPORTED":       400,
 	"CURSOR_EXPIRED":      400,
+	"WRONG_TABLE_TYPE":    400,
 	codeUnauthenticated:   401,
 	"FORBIDDEN":           403,
 	"FORBIDDEN_FUNCTION":  403,
