@@ -235,14 +235,7 @@ func (f *Filter) splice(p *Plan, rows []*row.Row) *spliced {
 	src := hotSource(f.rel, nil, nil, nil, true)
 	src.rows = len(rows)
 	src.columns = append(src.columns, scanColumn{ordinalColumn, row.Type{Kind: row.BigInt}})
-	system := f.rel.System
-	src.layout = func(version uint32) ([]int, error) {
-		positions, err := f.rel.layout(version)
-		if !system && err == nil {
-			positions = positions[:len(f.rel.Schema.Columns)]
-		}
-		return append(positions, positionOrdinal), err
-	}
+	src.places = append(src.places[:len(src.columns)-1:len(src.columns)-1], placeOrdinal)
 	src.next = func(after []byte, limit int, yield func([]byte, *row.Row)) (bool, error) {
 		i := 0
 		if after != nil {

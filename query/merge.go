@@ -156,13 +156,15 @@ func (m *merge) group(files []*mergeFile, hot Hot) ([]*fileGroup, error) {
 		}
 		from, to := g.files[0].MinKey, slices.MaxFunc(g.files, func(a, b *mergeFile) int { return bytes.Compare(a.MaxKey, b.MaxKey) }).MaxKey
 		to = append(append([]byte(nil), to...), 0)
-		src := hotSource(m.rel, hot, from, to, true)
+		var src source
 		if complete {
 			lo, _ := slices.BinarySearchFunc(keys, from, bytes.Compare)
 			hi, _ := slices.BinarySearchFunc(keys, to, bytes.Compare)
-			src.next, src.rows = keyRows(m.rel.Schema, keys[lo:hi]), hi-lo
+			src = keySource(m.rel.Schema, keys[lo:hi])
+		} else {
+			src = hotSource(m.rel, hot, from, to, true)
+			src.keyColumns(m.rel.Schema)
 		}
-		src.columns, src.layout = keyColumns(m.rel.Schema, src.layout)
 		g.source = m.addSource(src)
 	}
 	return groups, nil
@@ -360,8 +362,8 @@ func (m *merge) columns(table string) {
 			m.out.WriteString(", ")
 		}
 		name := quoteName(c.Name)
-		switch c.Type.Kind {
-		case row.Embedding, row.JSON, row.UUID:
+		switch k := c.Type.Kind; {
+		case k == row.Embedding || k == row.JSON || k == row.UUID || k == row.List && c.Type.Elem == row.JSON:
 			m.out.WriteString("CAST(" + table + name + " AS " + c.Type.String() + ") AS " + name)
 		default:
 			m.out.WriteString(table + name)
@@ -412,26 +414,34 @@ func (m *merge) read(files []*mergeFile) {
 	if !same {
 		m.out.WriteString(", schema = MAP {")
 		for _, c := range m.rel.Schema.Columns {
-			m.field(c.ID, c.Name, c.Type)
+			m.field(c.ID, c.Name, c.Type, c.Initial)
 			m.out.WriteString(", ")
 		}
-		m.field(row.IDSeq, row.ColSeq, row.Type{Kind: row.BigInt})
+		m.field(row.IDSeq, row.ColSeq, row.Type{Kind: row.BigInt}, row.NullValue)
 		m.out.WriteString(", ")
-		m.field(row.IDUpdated, row.ColUpdated, row.Type{Kind: row.Timestamp})
+		m.field(row.IDUpdated, row.ColUpdated, row.Type{Kind: row.Timestamp}, row.NullValue)
 		m.out.WriteString(", ")
-		m.field(row.IDDeleted, row.ColDeleted, row.Type{Kind: row.Boolean})
+		m.field(row.IDDeleted, row.ColDeleted, row.Type{Kind: row.Boolean}, row.NullValue)
 		m.out.WriteString("}")
 	}
 	m.out.WriteString(")")
 }
 
-// field writes one entry of the map from field ids to columns.
-func (m *merge) field(id row.ColumnID, name string, t row.Type) {
+// field writes one entry of the map from field ids to columns. Files without the
+// field give the initial value. All entries have it in one type, text.
+func (m *merge) field(id row.ColumnID, name string, t row.Type, initial row.Value) {
 	typ := t.String()
-	if t.Kind == row.Embedding {
+	switch {
+	case t.Kind == row.Embedding:
 		typ = "FLOAT[]"
+	case t.Kind == row.List && t.Elem == row.JSON:
+		typ = "VARCHAR[]" // a text is cast to JSON[] as a whole, without the quotes of a list
 	}
-	m.out.WriteString(strconv.Itoa(int(id)) + ": {name: " + quote(name) + ", type: " + quote(typ) + ", default_value: NULL}")
+	value := "NULL"
+	if !initial.IsNull() {
+		value = quote(castText(initial))
+	}
+	m.out.WriteString(strconv.Itoa(int(id)) + ": {name: " + quote(name) + ", type: " + quote(typ) + ", default_value: " + value + "}")
 }
 
 // rows reads buffered rows.

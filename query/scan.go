@@ -12,7 +12,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime/cgo"
 	"unsafe"
 
@@ -33,9 +32,9 @@ type source struct {
 	// next calls yield for up to max rows behind the key `after` (nil: from the start)
 	// and says whether there may be more. Key and row are reused.
 	next func(after []byte, max int, yield func(key []byte, r *row.Row)) (more bool, err error)
-	// layout says where the values of a row of a schema version are: the position in
-	// Row.Values per column, or one of the position… constants.
-	layout func(version uint32) ([]int, error)
+	// places says per column where its values are: the position in Row.Values, or one
+	// of the place… constants.
+	places []int
 }
 
 // A scanColumn is one column of a source.
@@ -45,11 +44,10 @@ type scanColumn struct {
 }
 
 const (
-	positionSeq     = -1
-	positionUpdated = -2
-	positionDeleted = -3
-	positionNull    = -4 // the row is older than the column
-	positionOrdinal = -5 // the number of the row in the scan
+	placeSeq     = -1
+	placeUpdated = -2
+	placeDeleted = -3
+	placeOrdinal = -4 // the number of the row in the scan
 )
 
 // A scanState is one run of a source. DuckDB may run a source more than once per
@@ -61,9 +59,7 @@ type scanState struct {
 	after     []byte
 	ordinal   int64
 	done      bool
-	version   uint32 // of the layout below
-	positions []int  // per output vector
-	writers   []vectorWriter
+	writers   []vectorWriter // per output vector
 }
 
 // newHandle keeps v alive for C until kalamdb_handle_free.
@@ -144,7 +140,7 @@ func kalamdb_scan_init(p unsafe.Pointer) {
 	info := mapping.InitInfo{Ptr: p}
 	defer guard(func(msg string) { mapping.InitSetError(info, msg) })
 	b := handleValue[boundScan](mapping.InitGetBindData(info))
-	s := &scanState{st: b.st, src: b.src, version: math.MaxUint32}
+	s := &scanState{st: b.st, src: b.src}
 	for i := range mapping.InitGetColumnCount(info) {
 		c := mapping.InitGetColumnIndex(info, i)
 		if c >= mapping.IdxT(len(b.src.columns)) { // the row id: nobody reads it
@@ -153,7 +149,6 @@ func kalamdb_scan_init(p unsafe.Pointer) {
 		}
 		s.projected = append(s.projected, int(c))
 	}
-	s.positions = make([]int, len(s.projected))
 	s.writers = make([]vectorWriter, len(s.projected))
 	mapping.InitSetMaxThreads(info, 1)
 	mapping.InitSetInitData(info, newHandle(s), handleFree)
@@ -231,37 +226,27 @@ func (s *scanState) fill(chunk mapping.DataChunk) (int, error) {
 }
 
 func (s *scanState) write(n int, r *row.Row) error {
-	if r.Schema != s.version {
-		layout, err := s.src.layout(r.Schema)
-		if err != nil {
-			return err
-		}
-		for i, c := range s.projected {
-			if c >= 0 {
-				s.positions[i] = layout[c]
-			}
-		}
-		s.version = r.Schema
-	}
 	for i, c := range s.projected {
 		if c < 0 {
 			continue
 		}
 		var v row.Value
-		switch p := s.positions[i]; p {
-		case positionSeq:
-			v = row.IntValue(row.BigInt, int64(r.Seq))
-		case positionUpdated:
-			v = row.IntValue(row.Timestamp, r.Updated)
-		case positionDeleted:
-			v = row.BoolValue(r.Deleted)
-		case positionOrdinal:
-			v = row.IntValue(row.BigInt, s.ordinal)
-		case positionNull:
-		default:
-			if p < len(r.Values) {
-				v = r.Values[p]
+		switch p := s.src.places[c]; p {
+		case placeSeq:
+			if r.Seq != 0 { // 0: not committed yet
+				v = row.IntValue(row.BigInt, int64(r.Seq))
 			}
+		case placeUpdated:
+			v = row.IntValue(row.Timestamp, r.Updated)
+		case placeDeleted:
+			v = row.BoolValue(r.Deleted)
+		case placeOrdinal:
+			v = row.IntValue(row.BigInt, s.ordinal)
+		default:
+			if p >= len(r.Values) {
+				return fmt.Errorf("column %s: a row of %d values", s.src.columns[c].name, len(r.Values))
+			}
+			v = r.Values[p]
 		}
 		if err := s.writers[i].set(n, v); err != nil {
 			return fmt.Errorf("column %s: %w", s.src.columns[c].name, err)

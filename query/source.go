@@ -2,14 +2,13 @@ package query
 
 import (
 	"bytes"
-	"fmt"
-	"math"
+	"errors"
 
 	"kalamdb/row"
 )
 
 // hotSource is the buffered rows of rel with keys in [from, to), deleted ones only if
-// asked for.
+// asked for, all of them in the schema of rel.
 func hotSource(rel *Relation, hot Hot, from, to []byte, deleted bool) source {
 	n := 0
 	if hot != nil {
@@ -26,13 +25,15 @@ func hotSource(rel *Relation, hot Hot, from, to []byte, deleted bool) source {
 	return source{
 		columns: columns,
 		rows:    n,
-		layout:  rel.layout,
+		places:  rel.places(),
 		next: func(after []byte, limit int, yield func(key []byte, r *row.Row)) (bool, error) {
 			start, seen := from, 0
 			if after != nil {
 				start = append(after[:len(after):len(after)], 0) // the first key behind after
 			}
 			more := false
+			mapping := row.NewMapping(rel.Schema, rel.SchemaAt)
+			var mapErr error
 			err := hot.Scan(start, to, func(key []byte, r *row.Row) bool {
 				if seen == limit {
 					more = true
@@ -41,73 +42,48 @@ func hotSource(rel *Relation, hot Hot, from, to []byte, deleted bool) source {
 				seen++
 				if r.Deleted && !deleted {
 					r = nil
+				} else if r, mapErr = mapping.Row(r); mapErr != nil {
+					return false
 				}
 				yield(key, r)
 				return true
 			})
-			return more, err
+			return more, errors.Join(err, mapErr)
 		},
 	}
 }
 
-// layout maps a row of a schema version to the columns of the relation.
-func (rel *Relation) layout(version uint32) ([]int, error) {
-	s := rel.Schema
-	if version != s.Version && rel.SchemaAt != nil {
-		if s = rel.SchemaAt(version); s == nil {
-			return nil, fmt.Errorf("a buffered row has the unknown schema version %d", version)
-		}
+// places are where the columns of hotSource are in its rows.
+func (rel *Relation) places() []int {
+	places := make([]int, 0, len(rel.Schema.Columns)+3)
+	for i := range rel.Schema.Columns {
+		places = append(places, i)
 	}
-	positions := make([]int, 0, len(rel.Schema.Columns)+3)
-	for _, c := range rel.Schema.Columns {
-		i := s.Index(c.ID)
-		if i < 0 {
-			i = positionNull
-		}
-		positions = append(positions, i)
-	}
-	return append(positions, positionSeq, positionUpdated, positionDeleted), nil
+	return append(places, placeSeq, placeUpdated, placeDeleted)
 }
 
-// keyColumns reduces a source to the columns of the primary key.
-func keyColumns(s *row.Schema, layout func(uint32) ([]int, error)) ([]scanColumn, func(uint32) ([]int, error)) {
-	idx := s.KeyIndexes()
-	columns := make([]scanColumn, len(idx))
-	for k, i := range idx {
-		columns[k] = scanColumn{s.Columns[i].Name, s.Columns[i].Type}
-	}
-	return columns, func(version uint32) ([]int, error) {
-		if version == versionKeys {
-			all := make([]int, len(idx))
-			for i := range all {
-				all[i] = i
-			}
-			return all, nil
-		}
-		all, err := layout(version)
-		if err != nil {
-			return nil, err
-		}
-		out := make([]int, len(idx))
-		for k, i := range idx {
-			out[k] = all[i]
-		}
-		return out, nil
+// keyColumns reduces src to the columns of the primary key.
+func (src *source) keyColumns(s *row.Schema) {
+	columns, places := src.columns, src.places
+	src.columns, src.places = nil, nil
+	for _, i := range s.KeyIndexes() {
+		src.columns, src.places = append(src.columns, columns[i]), append(src.places, places[i])
 	}
 }
 
-// versionKeys marks a row whose values are those of the primary key alone.
-const versionKeys = math.MaxUint32 - 1
-
-// keyRows yields rows made of the given keys.
-func keyRows(s *row.Schema, keys [][]byte) func([]byte, int, func([]byte, *row.Row)) (bool, error) {
+// keySource is rows made of the given keys, with the columns of the primary key.
+func keySource(s *row.Schema, keys [][]byte) source {
 	types := s.KeyTypes()
-	return func(after []byte, limit int, yield func(key []byte, r *row.Row)) (bool, error) {
+	src := source{rows: len(keys)}
+	for k, i := range s.KeyIndexes() {
+		src.columns, src.places = append(src.columns, scanColumn{s.Columns[i].Name, s.Columns[i].Type}), append(src.places, k)
+	}
+	src.next = func(after []byte, limit int, yield func(key []byte, r *row.Row)) (bool, error) {
 		i := 0
 		if after != nil {
 			i = search(keys, after)
 		}
-		r := row.Row{Schema: versionKeys}
+		var r row.Row
 		for ; i < len(keys) && limit > 0; i, limit = i+1, limit-1 {
 			var err error
 			if r.Values, err = row.DecodeKey(types, keys[i]); err != nil {
@@ -117,6 +93,7 @@ func keyRows(s *row.Schema, keys [][]byte) func([]byte, int, func([]byte, *row.R
 		}
 		return i < len(keys), nil
 	}
+	return src
 }
 
 // search is the position of the first key behind after.
