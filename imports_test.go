@@ -24,7 +24,7 @@ var floors = map[string]int{
 
 	"kalamdb/catalog": 2,
 
-	"kalamdb/storagelocations": 1, "kalamdb/auth": 1, "kalamdb/sql": 1,
+	"kalamdb/storagelocations": 1, "kalamdb/auth": 1, "kalamdb/sql": 1, "kalamdb/audit": 1,
 
 	"kalamdb/row": 0,
 }
