@@ -29,6 +29,7 @@ const (
 // An AlterAction is one change of a table's definition.
 type AlterAction struct {
 	Kind        AlterKind
+	Pos         int       // of its first word
 	Column      ColumnDef // of MODIFY only Name, Type and Pos; of DROP and RENAME only Name and Pos
 	IfNotExists bool      // ADD
 	IfExists    bool      // DROP
