@@ -117,6 +117,10 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 		for i := range groups {
 			hot.keep(groups[i].rows, tests)
 		}
+		if st.narrow != nil {
+			rows = nil
+			st.narrow(db, as, where, func(values ...row.Value) { rows = append(rows, row.Row{Schema: 1, Values: values}) })
+		}
 		hot.keep(rows, tests)
 		return hot
 	}

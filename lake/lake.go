@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -109,7 +110,7 @@ func (l *Lake) sorted() []*table {
 	tables := slices.Collect(maps.Values(l.tables))
 	l.mu.RUnlock()
 	slices.SortFunc(tables, func(a, b *table) int {
-		return strings.Compare(a.ref.String(), b.ref.String())
+		return cmp.Or(strings.Compare(a.ref.Namespace, b.ref.Namespace), strings.Compare(a.ref.Name, b.ref.Name))
 	})
 	return tables
 }

@@ -250,15 +250,18 @@ func (h *Hub) Find(id string) (Info, bool) {
 }
 
 // List are the live queries, the oldest first.
-func (h *Hub) List() []Info {
-	all := h.all()
-	list := make([]Info, len(all))
-	for i, s := range all {
+func (h *Hub) List() []Info { return h.Select(func(*Spec) bool { return true }) }
+
+// Select are the live queries that match, the oldest first.
+func (h *Hub) Select(match func(*Spec) bool) []Info {
+	subs := slices.DeleteFunc(h.all(), func(s *Subscription) bool { return !match(&s.spec) })
+	slices.SortFunc(subs, func(a, b *Subscription) int {
+		return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.spec.ID, b.spec.ID))
+	})
+	list := make([]Info, len(subs))
+	for i, s := range subs {
 		list[i] = s.info()
 	}
-	slices.SortFunc(list, func(a, b Info) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
-	})
 	return list
 }
 
