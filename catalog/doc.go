@@ -12,7 +12,7 @@
 // to see a change asks again.
 //
 // Files in reading order: catalog.go (Catalog, Open and the questions), tables.go,
-// namespaces.go and locations.go (one kind of thing each: what it is and how it
+// alter.go, namespaces.go and locations.go (one kind of thing each: what it is and how it
 // changes), document.go (the bytes), store.go (memory and bucket kept equal),
 // names.go, errors.go.
 package catalog

@@ -106,7 +106,7 @@ func (t *Table) valid() error {
 			return err
 		}
 	}
-	return nil
+	return checkEvolution(t.Versions)
 }
 
 // CreateTable makes a table as t says, with an id of its own and defaults for what
