@@ -14,6 +14,8 @@ type Request struct {
 	Params    []row.Value    // bind $1 … $n; only with exactly one statement
 	Namespace string         // of unqualified table names; "" means default
 	As        auth.Principal // the zero Principal may do nothing
+	RequestID string         // of the transport, and
+	Remote    string         // the address it came from: for system.audit, may be empty
 }
 
 // A Column of a result. Type is DuckDB's name of the type.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kalamdb/audit"
 	"kalamdb/auth"
 	"kalamdb/catalog"
 	"kalamdb/ingest"
@@ -41,12 +42,14 @@ type DB struct {
 	buffer  *ingest.Buffer
 	engine  *query.Engine
 	jobs    *jobs.Table
+	audit   *audit.Log
 
 	writers     partitionLocks
 	defaults    defaultCache
 	kept        keptRows
 	queries     queryLog
 	settings    []Setting
+	userWatch   userWatch
 	definitions chan struct{} // holds one token while a definition changes
 
 	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
@@ -88,6 +91,9 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	o.Lake.Node = db.nodeID
+	if db.audit, err = audit.Open(filepath.Join(o.DataDir, "audit"), o.Audit); err != nil {
+		return nil, err
+	}
 	db.places = storagelocations.NewPlaces(storagelocations.Options{S3: o.S3})
 	if db.bucket, err = db.places.Bucket(ctx, o.storageURL()); err != nil {
 		return nil, err
@@ -95,6 +101,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	if db.catalog, err = catalog.Open(ctx, db.bucket); err != nil {
 		return nil, err
 	}
+	db.catalog.OnUsers(db.userWatch.tell)
 	o.Lake.Meta, o.Lake.Places, o.Lake.Tables = db.bucket, db.places, db.catalog.TableByID
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
 		return nil, err
@@ -157,6 +164,9 @@ func (db *DB) Close() error {
 		}
 		if db.places != nil {
 			db.places.Close()
+		}
+		if db.audit != nil {
+			errs = append(errs, db.audit.Close())
 		}
 		if db.lock != nil {
 			errs = append(errs, db.lock.Close())

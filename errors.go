@@ -32,6 +32,8 @@ const (
 	CodeNotFound          = "NOT_FOUND"
 	CodeNotSupportedYet   = "NOT_SUPPORTED_YET"
 	CodeForbidden         = "FORBIDDEN"
+	CodeUnauthenticated   = "UNAUTHENTICATED"
+	CodeUserNotFound      = "USER_NOT_FOUND"
 	CodeWrongTableType    = "WRONG_TABLE_TYPE"
 	CodeDuplicateKey      = "DUPLICATE_KEY"
 	CodeAlreadyExists     = "ALREADY_EXISTS"

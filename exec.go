@@ -104,7 +104,7 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 // prepare parses and authorises all statements of req.
 func (db *DB) prepare(req *Request) ([]statement, error) {
 	if req.As.User == "" {
-		return nil, fail("UNAUTHENTICATED", "the request says not who asks")
+		return nil, fail(CodeUnauthenticated, "the request says not who asks")
 	}
 	parsed, err := sql.Parse(req.SQL)
 	if err != nil {

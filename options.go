@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kalamdb/audit"
 	"kalamdb/ingest"
 	"kalamdb/lake"
 	"kalamdb/live"
@@ -38,6 +39,7 @@ type Options struct {
 	Lake   lake.Options
 	Query  query.Options
 	Live   live.Options
+	Audit  audit.Options
 }
 
 const statementTimeoutDefault = time.Minute

@@ -109,7 +109,7 @@ func (req *SubscribeRequest) check() error {
 	}
 	switch {
 	case req.As.User == "":
-		return fail("UNAUTHENTICATED", "the request says not who asks")
+		return fail(CodeUnauthenticated, "the request says not who asks")
 	case req.QueryID == "":
 		return fail(CodeInvalidRequest, "query_id is empty")
 	case req.LastRows < 0 || req.LastRows > lastRowsMax:

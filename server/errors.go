@@ -36,6 +36,7 @@ var statuses = map[string]int{
 	"TABLE_NOT_FOUND":     400,
 	"NAMESPACE_NOT_FOUND": 400,
 	"LOCATION_NOT_FOUND":  400,
+	"USER_NOT_FOUND":      400,
 	"FUNCTION_NOT_FOUND":  400,
 	"NOT_SUPPORTED_YET":   400,
 	"NOT_SUPPORTED":       400,

@@ -29,6 +29,7 @@ type fakeDB struct {
 	query     func(context.Context, kalamdb.Request) (Rows, error)
 	subscribe func(context.Context, kalamdb.SubscribeRequest) (*LiveQuery, error)
 	ready     func(context.Context) error
+	identify  func(auth.Principal) (auth.Principal, error) // nil: who the token says
 }
 
 func (f *fakeDB) Exec(ctx context.Context, r kalamdb.Request) ([]kalamdb.Result, error) {
@@ -40,6 +41,13 @@ func (f *fakeDB) Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*Li
 }
 func (f *fakeDB) Ready(ctx context.Context) error { return f.ready(ctx) }
 func (f *fakeDB) Stats() kalamdb.Stats            { return kalamdb.Stats{} }
+func (f *fakeDB) Identify(p auth.Principal) (auth.Principal, error) {
+	if f.identify == nil {
+		return p, nil
+	}
+	return f.identify(p)
+}
+func (f *fakeDB) OnUsersChanged(func()) (stop func()) { return func() {} }
 
 // fakeTokens are the tokens of fakeVerifier: "alice" is the user alice and so on.
 var fakeTokens = map[string]auth.Principal{

@@ -110,7 +110,7 @@ func (s *Server) cors(c *gin.Context, origin string) bool {
 // serveSQL answers POST /api/sql.
 func (s *Server) serveSQL(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	p, err := s.who(r, false)
+	p, err := s.who(r)
 	if err != nil {
 		s.writeError(w, r, err)
 		return
@@ -120,7 +120,7 @@ func (s *Server) serveSQL(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, err)
 		return
 	}
-	q.As = p
+	q.As, q.RequestID, q.Remote = p, requestIDOf(r), r.RemoteAddr
 	if format := formatOf(r.Header["Accept"]); format != formatJSON {
 		s.stream(w, r, q, format)
 		return

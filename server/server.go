@@ -23,6 +23,9 @@ type Database interface {
 	Exec(ctx context.Context, r kalamdb.Request) ([]kalamdb.Result, error)
 	Query(ctx context.Context, r kalamdb.Request) (Rows, error)
 	Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*LiveQuery, error)
+	// Identify says who the principal of a token is now; OnUsersChanged, when to ask again.
+	Identify(p auth.Principal) (auth.Principal, error)
+	OnUsersChanged(f func()) (stop func())
 	Ready(ctx context.Context) error
 	Stats() kalamdb.Stats
 }
@@ -120,9 +123,12 @@ type Server struct {
 	sockets  map[*socket]struct{}
 	stopping bool
 	active   sync.WaitGroup // requests and sockets; Add only while not stopping
+
+	unwatch func() // ends the watch of users
 }
 
-// New makes a server for db. It starts nothing.
+// New makes a server for db. It starts nothing. The database knows it, so that it can end
+// the sockets of users who change, until Run returns.
 func New(db *kalamdb.DB, o Options) *Server { return newServer(embedded{db}, o) }
 
 func newServer(db Database, o Options) *Server {
@@ -133,6 +139,7 @@ func newServer(db Database, o Options) *Server {
 	}
 	s.metrics = newMetrics(db.Stats, o.Collectors)
 	s.handler = s.routes()
+	s.unwatch = db.OnUsersChanged(s.recheck)
 	return s
 }
 
@@ -144,6 +151,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // WebSocket with code 1001, finishes the requests in flight within
 // ShutdownTimeout and returns nil. It closes ln.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	defer s.unwatch()
 	if err := s.check(ln); err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -208,6 +216,16 @@ func (s *Server) enter() bool {
 	}
 	s.active.Add(1)
 	return true
+}
+
+// recheck ends the sockets whose user was deleted or got another role: what their live
+// queries may see was decided by both. The clients connect again and get what is theirs.
+func (s *Server) recheck() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.sockets {
+		k.recheck()
+	}
 }
 
 // stop lets nobody in any more and tells every socket to close.

@@ -57,7 +57,8 @@ type socket struct {
 
 	// mu guards the fields below. Nothing blocks under it.
 	mu      sync.Mutex
-	who     auth.Principal
+	claim   auth.Principal        // of the newest token
+	who     auth.Principal        // who that is; his role is the same for the socket's whole life
 	queries map[string]*liveQuery // by query id; being there reserves the id
 	closing bool                  // the close frame is sent: read only on
 
@@ -65,7 +66,7 @@ type socket struct {
 }
 
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
-	p, err := s.who(r, true)
+	p, err := s.claimed(r, true)
 	if err != nil {
 		s.writeError(w, r, err)
 		return
@@ -80,7 +81,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, invalidAt(-1, "GET /ws takes a WebSocket upgrade only"))
 		return
 	}
-	k := &socket{s: s, id: ulid.Make().String(), out: newOutbox(s.o.OutboxBytesMax), who: p,
+	k := &socket{s: s, id: ulid.Make().String(), out: newOutbox(s.o.OutboxBytesMax), claim: p,
 		stopped: make(chan struct{}), renewed: make(chan struct{}, 1), queries: map[string]*liveQuery{}}
 	if err := s.register(k); err != nil {
 		s.writeError(w, r, err)
@@ -99,10 +100,14 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	k.run(context.WithoutCancel(r.Context()))
 }
 
-// register makes k one of the sockets that stop tells to close.
-func (s *Server) register(k *socket) error {
+// register makes k one of the sockets that stop tells to close and recheck looks at. Its
+// user is identified under the same lock, so no change of him is missed.
+func (s *Server) register(k *socket) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if k.who, err = s.db.Identify(k.claim); err != nil {
+		return err
+	}
 	switch {
 	case s.stopping:
 		return fail(kalamdb.CodeNotReady, "the server is shutting down")
@@ -238,7 +243,11 @@ func (k *socket) fail(queryID string, err error) {
 // renew takes a newer token of the same user in the same role: what the live
 // queries may see was decided by both.
 func (k *socket) renew(token string) error {
-	p, err := k.s.verify(token)
+	claim, err := k.s.verify(token)
+	if err != nil {
+		return err
+	}
+	p, err := k.s.db.Identify(claim)
 	if err != nil {
 		return err
 	}
@@ -249,12 +258,22 @@ func (k *socket) renew(token string) error {
 		e.Details = "open another connection for it"
 		return e
 	}
-	k.who.Expires = p.Expires
+	k.claim, k.who = claim, p
 	select {
 	case k.renewed <- struct{}{}:
 	default:
 	}
 	return nil
+}
+
+// recheck ends the socket if its user is another one now.
+func (k *socket) recheck() {
+	k.mu.Lock()
+	claim, role := k.claim, k.who.Role
+	k.mu.Unlock()
+	if p, err := k.s.db.Identify(claim); err != nil || p.Role != role {
+		k.stop(closeExpired)
+	}
 }
 
 // expiry fires when the token ends; never for one that does not.

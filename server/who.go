@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"kalamdb/auth"
 	"kalamdb/row"
@@ -13,9 +14,18 @@ import (
 // devUser is who a request without a token acts as in dev mode.
 var devUser = auth.Principal{User: "root", Role: auth.DBA}
 
-// who says who sends r. Only a WebSocket may carry its token in the address,
-// because browsers cannot give it a header.
-func (s *Server) who(r *http.Request, socket bool) (auth.Principal, error) {
+// who says who sends r, as the database knows him now.
+func (s *Server) who(r *http.Request) (auth.Principal, error) {
+	p, err := s.claimed(r, false)
+	if err != nil {
+		return p, err
+	}
+	return s.db.Identify(p)
+}
+
+// claimed is the principal of r's token. Only a WebSocket may carry its token in the
+// address, because browsers cannot give it a header.
+func (s *Server) claimed(r *http.Request, socket bool) (auth.Principal, error) {
 	if s.o.Dev && !loopbackHost(r.Host) {
 		// A page of somebody else may have pointed its own name at this machine.
 		return auth.Principal{}, fail("FORBIDDEN", "in dev mode the server answers only to localhost and loopback addresses")
@@ -40,13 +50,15 @@ func (s *Server) who(r *http.Request, socket bool) (auth.Principal, error) {
 	}
 	name := r.Header.Get("X-User-Id")
 	if name == "" {
-		return devUser, nil
+		p := devUser
+		p.Issued = time.Now()
+		return p, nil
 	}
 	id, err := row.ParseUserID(name)
 	if err != nil {
 		return auth.Principal{}, fail(codeUnauthenticated, "the header X-User-Id: "+err.Error())
 	}
-	return auth.Principal{User: id, Role: auth.User}, nil
+	return auth.Principal{User: id, Role: auth.User, Issued: time.Now()}, nil
 }
 
 func (s *Server) verify(token string) (auth.Principal, error) {
