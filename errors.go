@@ -134,6 +134,8 @@ func asError(err error) *Error {
 		return fail(CodeInvalidValue, "%s", err)
 	case errors.Is(err, ingest.ErrConflict):
 		return fail(CodeConflict, "the rows kept changing while the statement ran").details("try again")
+	case errors.Is(err, ingest.ErrAltered):
+		return fail(CodeConflict, "the table was altered while the statement ran").details("try again")
 	case errors.Is(err, ingest.ErrTooLarge):
 		return fail(CodeTooLarge, "%s", err)
 	case errors.Is(err, ingest.ErrFull):

@@ -62,6 +62,9 @@ func (b *Buffer) check(r *request) error {
 		if _, dropped := b.dropped[w.Partition.Table.ID]; dropped {
 			return fmt.Errorf("%w: %s", ErrDropped, w.Partition.Table)
 		}
+		if w.Schema != nil && b.o.SchemaVersion != nil && w.Schema.Version < b.o.SchemaVersion(w.Partition.Table) {
+			return fmt.Errorf("%w: %s", ErrAltered, w.Partition.Table)
+		}
 		p := b.parts[idOf(w.Partition)]
 		if p == nil {
 			p = b.create(w.Partition)

@@ -24,6 +24,10 @@ var (
 	// ErrDropped means that the table of a write was dropped; nothing was written.
 	ErrDropped = errors.New("table was dropped")
 
+	// ErrAltered means that the table of a write has a newer schema than the write; nothing
+	// was written. Whoever made the write looks at the table again.
+	ErrAltered = errors.New("table was altered")
+
 	// ErrInUse means that another process has the buffer's folder open.
 	ErrInUse = errors.New("in use by another process")
 

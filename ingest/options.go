@@ -53,6 +53,12 @@ type Options struct {
 	// changed policy acts at once, and must be cheap. nil means 10,000 rows or 5 minutes.
 	Policy func(row.TableRef) (rows int, age time.Duration)
 
+	// SchemaVersion is the newest schema version of a table. A Commit whose Schema is older
+	// gets ErrAltered: what it writes follows from a definition that is no more. It is
+	// asked for every Write, by the goroutine that gives out Seqs, and must be cheap: what
+	// it says may grow at any time and never shrinks. nil means that no table ever changes.
+	SchemaVersion func(row.TableRef) uint32
+
 	Sink     Sink     // where full partitions go; nil: nothing is flushed
 	Observer Observer // who hears of every commit; may be nil
 	Events   Events
