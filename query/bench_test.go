@@ -35,7 +35,7 @@ func benchValues(id int64) []row.Value {
 
 // benchRelation has 20 files one after the other and 1,000 buffered rows: behind all
 // files, or a tenth of the rows of one file again.
-func benchRelation(b *testing.B, dir string, touched bool) (*Relation, []string) {
+func benchRelation(b testing.TB, dir string, touched bool) (*Relation, []string) {
 	rel := &Relation{Schema: benchSchema, System: true}
 	var paths []string
 	ids := []string{`"id": 1, "conversation": 2, "text": 3, "n": 4, "created": 5`, fmt.Sprintf(`"_seq": %d, "_updated": %d, "_deleted": %d`, row.IDSeq, row.IDUpdated, row.IDDeleted)}

@@ -85,6 +85,20 @@ func TestResultLimits(t *testing.T) {
 	}
 }
 
+// TestResultGrows reads more from files than fits into memory: the result has to be
+// stopped by its own limit, before it is complete.
+func TestResultGrows(t *testing.T) {
+	dir := t.TempDir()
+	rel, _ := benchRelation(t, dir, false)
+	e := open(t, Options{MemoryBytes: 64 << 20, CacheDir: dir, ResultRowsMax: 1e9, ResultBytesMax: 8 << 20})
+	lookup := func(TableRef) *Relation { return rel }
+	for _, text := range []string{"SELECT text, lpad('x', 1000, 'y') FROM t", "SELECT a.text, lpad('x', 1000, b.text) FROM t a, (SELECT text FROM t LIMIT 3) b"} {
+		if _, _, err := run(e, text, lookup); code(err) != "RESULT_TOO_LARGE" {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestMemoryLimit(t *testing.T) {
 	e := open(t, Options{MemoryBytes: 64 << 20, TempDir: filepath.Join(t.TempDir(), "none")})
 	_, _, err := run(e, "SELECT max(len(l)) FROM (SELECT list(x) AS l FROM range(100000000) t(x) GROUP BY x % 3)", noTables)

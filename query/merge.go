@@ -31,6 +31,7 @@ type merge struct {
 	out     *strings.Builder
 	sources *[]source
 	release *[]func()
+	late    func() string // FALSE, see spliced.late
 
 	from, to []byte // the keys the statement can see: [from, to)
 	keys     []string
@@ -410,7 +411,7 @@ func (m *merge) read(files []*mergeFile) {
 		}
 		m.out.WriteString(quote(f.path))
 	}
-	m.out.WriteString("], hive_partitioning = false")
+	m.out.WriteString("], hive_partitioning = " + m.late())
 	if !same {
 		m.out.WriteString(", schema = MAP {")
 		for _, c := range m.rel.Schema.Columns {

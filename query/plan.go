@@ -101,6 +101,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 		if t.kind == tokenParam {
 			if n, err := strconv.Atoi(text[t.start+1 : t.end]); err == nil {
 				g.p.uses = append(g.p.uses, paramUse{t.start, t.end, n})
+				g.p.params = max(g.p.params, n)
 			}
 		}
 		if t.kind != tokenOther || text[t.start] != ';' {

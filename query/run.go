@@ -20,6 +20,18 @@ type spliced struct {
 	pieces  []piece // ascending
 	sources []source
 	params  []row.Value // $1, $2, … of text
+	lateAt  string      // what late gives
+}
+
+// late is a parameter that is FALSE, as an argument of a table function. DuckDB plans a
+// statement that reads files twice, when it is prepared and when it runs. The first
+// round ends where it meets an argument that it does not know yet.
+func (s *spliced) late() string {
+	if s.lateAt == "" {
+		s.params = append(s.params, row.BoolValue(false))
+		s.lateAt = "$" + strconv.Itoa(len(s.params))
+	}
+	return s.lateAt
 }
 
 // A piece is n bytes copied from the client's text, or a splice for the table at src.
@@ -46,7 +58,7 @@ type edit struct {
 }
 
 // renumber closes the gaps that the edits, or the client, leave in the numbers of the
-// parameters: DuckDB binds $1 to $n without one. It returns the values in the new order.
+// parameters: DuckDB binds $1 to $n without one. It returns the values of these.
 func (p *Plan) renumber(edits []edit, params []row.Value) ([]edit, []row.Value) {
 	var kept []paramUse
 	var numbers []int
@@ -59,14 +71,13 @@ func (p *Plan) renumber(edits []edit, params []row.Value) ([]edit, []row.Value) 
 	}
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
-	if highest := len(numbers); highest == 0 || numbers[highest-1] == highest || numbers[highest-1] > len(params) {
-		return edits, params // nothing to close, or a value is missing, which bind says
+	values := make([]row.Value, len(numbers), len(numbers)+1)
+	if highest := len(numbers); highest > 0 && numbers[highest-1] > highest {
+		for _, u := range kept {
+			at, _ := slices.BinarySearch(numbers, u.n)
+			edits = append(edits, edit{start: u.start, end: u.end, insert: "$" + strconv.Itoa(at+1)})
+		}
 	}
-	for _, u := range kept {
-		at, _ := slices.BinarySearch(numbers, u.n)
-		edits = append(edits, edit{start: u.start, end: u.end, insert: "$" + strconv.Itoa(at+1)})
-	}
-	values := make([]row.Value, len(numbers))
 	for i, n := range numbers {
 		values[i] = params[n-1]
 	}
@@ -127,7 +138,7 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 			out.WriteString("SELECT * FROM ")
 		}
 		out.WriteString("(")
-		m := merge{ctx: ctx, rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases}
+		m := merge{ctx: ctx, rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases, late: s.late}
 		if err := m.write(params); err != nil {
 			return nil, release, err
 		}
