@@ -90,7 +90,7 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 		return rows, nil
 	}
 	switch list[0].Statement.(type) {
-	case *sql.Explain, *sql.ShowNamespaces, *sql.ShowTables, *sql.Describe:
+	case *sql.Explain, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe:
 	default:
 		return nil, fail(CodeInvalidRequest, "%s returns no rows, expected one SELECT to stream", list[0].Verb())
 	}

@@ -20,14 +20,16 @@ func (db *DB) showTables(s *statement, st *sql.ShowTables) (Result, error) {
 	if namespace == "" {
 		namespace = s.namespace
 	}
+	tables := db.catalog.Tables()
 	if !st.All {
 		if _, err := db.catalog.Namespace(namespace); err != nil {
 			return Result{}, asError(err).at(st.Start())
 		}
+		tables = db.catalog.TablesIn(namespace)
 	}
 	var rows [][]string
-	for _, t := range db.catalog.Tables() {
-		if st.All || t.Ref.Namespace == namespace {
+	for _, t := range tables {
+		if mayRead(s.req.As, t) {
 			rows = append(rows, []string{t.Ref.Namespace, t.Ref.Name, string(t.Type)})
 		}
 	}

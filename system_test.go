@@ -57,3 +57,41 @@ func TestQueriesOfOthersHaveNoLiterals(t *testing.T) {
 		t.Errorf("bob sees\n%s", got)
 	}
 }
+
+// The numbers follow the rows from the buffer to the files, and are one's own for a user.
+func TestTableStats(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", createMessages)
+	stats := func(as string) string {
+		res := mustExec(t, db, as, "SHOW TABLE STATS app.messages")[0]
+		var b strings.Builder
+		for i, c := range res.Columns {
+			switch c.Name {
+			case "partitions", "buffered_rows", "files", "file_rows":
+				fmt.Fprintf(&b, "%s %d ", c.Name, res.Rows[0][i].Int())
+			case "oldest_unflushed_ms":
+				fmt.Fprintf(&b, "unflushed %v ", !res.Rows[0][i].IsNull())
+			}
+		}
+		return b.String()
+	}
+	for _, step := range []struct{ sql, root, alice string }{
+		{"SELECT 1", "partitions 0 buffered_rows 0 files 0 file_rows 0 unflushed false ", "partitions 0 buffered_rows 0 files 0 file_rows 0 unflushed false "},
+		{"INSERT INTO app.messages (text) VALUES ('a'), ('b')", "partitions 2 buffered_rows 4 files 0 file_rows 0 unflushed true ", "partitions 1 buffered_rows 2 files 0 file_rows 0 unflushed true "},
+		{"FLUSH", "partitions 2 buffered_rows 0 files 2 file_rows 4 unflushed false ", "partitions 1 buffered_rows 0 files 1 file_rows 2 unflushed false "},
+		{"INSERT INTO app.messages (text) VALUES ('c')", "partitions 2 buffered_rows 2 files 2 file_rows 4 unflushed true ", "partitions 1 buffered_rows 1 files 1 file_rows 2 unflushed true "},
+	} {
+		if step.sql == "FLUSH" {
+			mustExec(t, db, "root", "FLUSH TABLE app.messages")
+		} else {
+			mustExec(t, db, "alice", step.sql)
+			mustExec(t, db, "bob", step.sql)
+		}
+		if got := stats("root"); got != step.root {
+			t.Errorf("after %s: %sexpected %s", step.sql, got, step.root)
+		}
+		if got := stats("alice"); got != step.alice {
+			t.Errorf("after %s alice sees: %sexpected %s", step.sql, got, step.alice)
+		}
+	}
+}

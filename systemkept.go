@@ -98,7 +98,7 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 			groups = db.kept.ofTables(db, full, st)
 			if as.Role < auth.DBA {
 				groups = slices.DeleteFunc(slices.Clone(groups), func(g tableGroup) bool {
-					return g.table.Type == catalog.Shared && g.table.Access() == catalog.Private && as.Role < auth.Service
+					return !mayRead(as, g.table)
 				})
 			}
 		}

@@ -3,6 +3,7 @@ package kalamdb
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"kalamdb/auth"
@@ -24,13 +25,22 @@ func tableRows(_ *DB, t *catalog.Table, add func(...row.Value)) {
 	if t.Type != catalog.Stream {
 		place = text(tablePlaceText(t))
 		policy = text(fmt.Sprintf("rows:%d,interval:%d", t.Flush.Rows, int64(t.Flush.Interval/time.Second)))
-		retention = text(t.DeletedRetention.String())
-		if t.DeletedRetention < 0 {
-			retention = text("off")
-		}
+		retention = text(retentionText(t.DeletedRetention))
 	}
 	add(text(t.Ref.Colon()), text(t.Ref.Namespace), text(t.Ref.Name), text(string(t.Type)), place, policy, retention,
 		jsonText(t.Options), integer(int64(t.Schema().Version)), moment(t.Created), moment(t.Updated))
+}
+
+// retentionText is d as WITH (deleted_retention = …) takes it.
+func retentionText(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < 0:
+		return "off"
+	case d > 0 && d%day == 0:
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	return d.String()
 }
 
 // tablePlaceText is the name of the table's location, or the LOCATION it was given.

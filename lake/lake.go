@@ -153,17 +153,32 @@ func (l *Lake) Manifest(p row.Partition) *Manifest {
 // Files yields every committed file, by table, user and Seq.
 func (l *Lake) Files(yield func(*File) bool) {
 	for _, t := range l.sorted() {
-		t.mu.RLock()
-		partitions := maps.Clone(t.partitions)
-		t.mu.RUnlock()
-		for _, user := range slices.Sorted(maps.Keys(partitions)) {
-			for _, f := range partitions[user].files {
-				if !yield(f) {
-					return
-				}
+		if !t.eachFile(yield) {
+			return
+		}
+	}
+}
+
+// FilesOf yields the committed files of the table with the given id.
+func (l *Lake) FilesOf(id uint64, yield func(*File) bool) {
+	if t := l.table(id); t != nil {
+		t.eachFile(yield)
+	}
+}
+
+// eachFile yields the files by user and Seq until yield is false, which it returns.
+func (t *table) eachFile(yield func(*File) bool) bool {
+	t.mu.RLock()
+	partitions := maps.Clone(t.partitions)
+	t.mu.RUnlock()
+	for _, user := range slices.Sorted(maps.Keys(partitions)) {
+		for _, f := range partitions[user].files {
+			if !yield(f) {
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // Local is a local copy of f, good until release is called. Nobody else can guess
