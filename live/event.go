@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kalamdb/row"
 )
@@ -32,7 +33,10 @@ func (s *Subscription) evaluate(ctx context.Context) error {
 		changes += len(s.batches[n].Changes)
 		n++
 	}
-	group := s.batches[:n]
+	group, err := s.mapped(s.batches[:n])
+	if err != nil {
+		return err
+	}
 	matches, err := s.match(ctx, group, changes)
 	if err != nil {
 		return err
@@ -44,6 +48,40 @@ func (s *Subscription) evaluate(ctx context.Context) error {
 		s.batches = nil
 	}
 	return nil
+}
+
+// mapped are the batches with all rows in the schema of s. Nobody changes the batches
+// of the group: others have them too.
+func (s *Subscription) mapped(group []*row.Batch) ([]*row.Batch, error) {
+	if s.spec.SchemaAt == nil {
+		return group, nil
+	}
+	version := s.spec.Schema.Version
+	out := group
+	for i, b := range group {
+		if !slices.ContainsFunc(b.Changes, func(c row.Change) bool { return c.New.Schema != version || c.Old != nil && c.Old.Schema != version }) {
+			continue
+		}
+		changes := slices.Clone(b.Changes)
+		for j := range changes {
+			c := &changes[j]
+			r, err := s.mapping.Row(&c.New)
+			if err == nil {
+				c.New = *r
+				if c.Old != nil {
+					c.Old, err = s.mapping.Row(c.Old)
+				}
+			}
+			if err != nil {
+				return nil, fmt.Errorf("live query %s: %w", s.spec.ID, err)
+			}
+		}
+		if &out[0] == &group[0] {
+			out = slices.Clone(group)
+		}
+		out[i] = &row.Batch{Partition: b.Partition, Changes: changes}
+	}
+	return out, nil
 }
 
 // verdicts are the answers of the filter, to be asked for in the order of the rows.

@@ -51,9 +51,13 @@ type Spec struct {
 	Partition    row.Partition
 	Columns      []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
 	Names        []string    // what to call them, one per column
-	Schema       *row.Schema // of the rows of the partition
-	Filter       Filter      // nil: every row
-	BatchRows    int         // most rows of one Event; 0: no limit
+	Schema       *row.Schema // in which Filter and the subscriber see rows
+	// SchemaAt finds the other versions that rows of the partition were or will be
+	// written with; nil: there are none.
+	SchemaAt  func(version uint32) *row.Schema
+	Uses      []row.ColumnID // the columns that Columns and Filter look at
+	Filter    Filter         // nil: every row
+	BatchRows int            // most rows of one Event; 0: no limit
 }
 
 // Info is one row of system.live_queries.
@@ -233,6 +237,21 @@ func (h *Hub) CountTable(id uint64) int {
 	h.registry.Lock()
 	defer h.registry.Unlock()
 	return h.tables[id]
+}
+
+// Using finds a live query of the table with the given id that uses one of the columns.
+func (h *Hub) Using(id uint64, columns []row.ColumnID) (Info, bool) {
+	for _, s := range h.all() {
+		if s.uses(id, columns) {
+			return s.info(), true
+		}
+	}
+	return Info{}, false
+}
+
+// EndUsing ends the live queries that [Hub.Using] would find.
+func (h *Hub) EndUsing(id uint64, columns []row.ColumnID, reason string) int {
+	return h.endAll(reason, func(s *Subscription) bool { return s.uses(id, columns) })
 }
 
 // Count is the number of live queries.

@@ -43,8 +43,6 @@ func (s *Subscription) AppendRow(dst []byte, r *row.Row) []byte {
 			dst = row.IntValue(row.Timestamp, r.Updated).AppendJSON(dst)
 		case c == ColDeleted:
 			dst = strconv.AppendBool(dst, r.Deleted)
-		case c >= len(r.Values): // a row from before the column was added
-			dst = append(dst, "null"...)
 		default:
 			dst = r.Values[c].AppendJSON(dst)
 		}

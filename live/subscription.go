@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,13 +83,19 @@ type Subscription struct {
 	batches []*row.Batch
 	after   row.Seq // changes in batches up to here are not wanted
 	events  []Event
+	mapping *row.Mapping // to spec.Schema
 }
 
 func newSubscription(h *Hub, spec Spec) *Subscription {
 	return &Subscription{
 		hub: h, spec: spec, encoder: newEncoder(spec.Columns, spec.Names),
-		created: time.Now(), wake: make(chan struct{}, 1),
+		created: time.Now(), wake: make(chan struct{}, 1), mapping: row.NewMapping(spec.Schema, spec.SchemaAt),
 	}
+}
+
+// uses says whether s is of the table with the given id and looks at one of the columns.
+func (s *Subscription) uses(id uint64, columns []row.ColumnID) bool {
+	return s.spec.Partition.Table.ID == id && slices.ContainsFunc(columns, func(c row.ColumnID) bool { return slices.Contains(s.spec.Uses, c) })
 }
 
 func (s *Subscription) partition() partition {

@@ -22,6 +22,7 @@ type LivePlan struct {
 	Where            string   // text of the condition, "" = none
 	From             string   // text of the table, its alias and the condition: what follows FROM
 	Alias            string   // the name by which the condition may qualify columns
+	Uses             []string // in lower case: names in the condition that may be columns
 
 	tree node  // of the condition
 	plan *Plan // of a SELECT that the condition's text is part of
@@ -88,6 +89,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 			break
 		}
 	}
+	lp.Uses = columnNames(lp.tree, nil)
 	// The condition's own text, in a statement that returns the rows it holds for.
 	lp.plan, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + lp.From)
 	if err != nil || len(lp.plan.refs) != 1 {
@@ -100,6 +102,29 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		}
 	}
 	return lp, nil
+}
+
+// columnNames appends every part of the column references in n: which part names the
+// column, and which a table or a member of a struct, shows only with a schema.
+func columnNames(n node, names []string) []string {
+	if n.str("class") == "COLUMN_REF" {
+		for _, name := range n.names("column_names") {
+			names = append(names, fold(name))
+		}
+	}
+	for _, v := range n {
+		switch v := v.(type) {
+		case map[string]any:
+			names = columnNames(v, names)
+		case []any:
+			for _, c := range v {
+				if m, ok := c.(map[string]any); ok {
+					names = columnNames(m, names)
+				}
+			}
+		}
+	}
+	return names
 }
 
 // ordinalColumn is the number of the row in a batch of [Filter.Match].
