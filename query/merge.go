@@ -31,7 +31,7 @@ type merge struct {
 	out     *strings.Builder
 	sources *[]source
 	release *[]func()
-	late    func() string // FALSE, see spliced.late
+	late    func(row.Value) string // see spliced.late
 
 	from, to []byte // the keys the statement can see: [from, to)
 	keys     []string
@@ -400,18 +400,13 @@ func (m *merge) shown(name string) bool {
 
 // read writes FROM and the files.
 func (m *merge) read(files []*mergeFile) {
-	m.out.WriteString(" FROM read_parquet([")
 	same := true
-	for _, f := range files {
-		same = same && (f.Schema == nil || f.Schema.Version == m.rel.Schema.Version)
-	}
+	paths := make([]row.Value, len(files))
 	for i, f := range files {
-		if i > 0 {
-			m.out.WriteString(", ")
-		}
-		m.out.WriteString(quote(f.path))
+		same = same && (f.Schema == nil || f.Schema.Version == m.rel.Schema.Version)
+		paths[i] = row.TextValue(f.path)
 	}
-	m.out.WriteString("], hive_partitioning = " + m.late())
+	m.out.WriteString(" FROM read_parquet(" + m.late(row.ListValue(paths)) + ", hive_partitioning = false")
 	if !same {
 		m.out.WriteString(", schema = MAP {")
 		for _, c := range m.rel.Schema.Columns {

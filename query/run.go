@@ -20,18 +20,14 @@ type spliced struct {
 	pieces  []piece // ascending
 	sources []source
 	params  []row.Value // $1, $2, … of text
-	lateAt  string      // what late gives
 }
 
-// late is a parameter that is FALSE, as an argument of a table function. DuckDB plans a
-// statement that reads files twice, when it is prepared and when it runs. The first
-// round ends where it meets an argument that it does not know yet.
-func (s *spliced) late() string {
-	if s.lateAt == "" {
-		s.params = append(s.params, row.BoolValue(false))
-		s.lateAt = "$" + strconv.Itoa(len(s.params))
-	}
-	return s.lateAt
+// late is v as an argument of a table function: a parameter. DuckDB plans a statement
+// that reads files twice, when it is prepared and when it runs; the first round ends
+// where it meets an argument that it does not know yet.
+func (s *spliced) late(v row.Value) string {
+	s.params = append(s.params, v)
+	return "$" + strconv.Itoa(len(s.params))
 }
 
 // A piece is n bytes copied from the client's text, or a splice for the table at src.
