@@ -39,6 +39,8 @@ type Buffer struct {
 
 	ids ids
 
+	opened row.Seq // the watermark when it was opened
+
 	wake    chan struct{}  // capacity 1: the flusher has something to look at
 	tasks   sync.WaitGroup // running rounds
 	pressed time.Time      // when the flusher last compared partitions by size; its own
@@ -48,6 +50,7 @@ type Buffer struct {
 	// reads those without mu. Nothing blocks under it.
 	mu      sync.Mutex
 	parts   map[partitionID]*partition
+	streams map[*partition]struct{} // those of parts that are streams
 	tables  map[uint64]*table
 	dropped map[uint64]struct{} // tables that were dropped since the start
 	node    node
@@ -70,7 +73,8 @@ func (b *Buffer) Run(ctx context.Context) error {
 	pipeline.Go(b.sync)
 	work.Go(func() { b.flushLoop(ctx) })
 	work.Go(func() { b.keepHouse(ctx) })
-	work.Wait() // both use the sequencer to the end
+	work.Go(func() { b.sweep(ctx) })
+	work.Wait() // all use the sequencer to the end
 	close(stop)
 	pipeline.Wait()
 	return nil

@@ -17,6 +17,11 @@ import (
 // the changes outside). Every Batch has memory of its own. If changes after `after`
 // are not kept any more, it yields nothing and returns a [GapError].
 func (b *Buffer) Changes(ctx context.Context, p row.Partition, after, through row.Seq, yield func(*row.Batch) error) error {
+	if b.o.Stream != nil {
+		if policy, ok := b.o.Stream(p.Table); ok && policy.Ephemeral {
+			return b.heldChanges(ctx, p, after, through, yield)
+		}
+	}
 	snap := b.db.NewSnapshot()
 	defer snap.Close()
 	prefix := partitionPrefix(p)

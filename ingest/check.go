@@ -15,6 +15,7 @@ import (
 type version struct {
 	found   bool
 	seq     row.Seq
+	updated int64
 	deleted bool
 	bytes   int64 // of its key and value if it is in the active generation, else 0
 	active  bool
@@ -77,13 +78,20 @@ func (b *Buffer) check(r *request) error {
 			if err != nil {
 				return err
 			}
-			if err := p.allow(w, m, v); err != nil {
+			seen := v
+			if p.stream != nil && v.found && v.updated <= p.stream.overAt(s.now) {
+				seen = version{} // nobody sees it any more
+				b.mu.Lock()
+				p.stream.replaced++
+				b.mu.Unlock()
+			}
+			if err := p.allow(w, m, seen); err != nil {
 				return err
 			}
 			s.head = row.AppendRowHead(s.head[:0], seq, s.now, m.Op == row.Delete)
 			bytes := int64(1 + len(p.prefix) + 4 + len(m.Key) + len(s.head) + e.tailEnd - e.tail)
 			s.checked = append(s.checked, checked{bytes: bytes, replaced: v.bytes, newKey: !v.active})
-			s.pending.add(p, m.Key, version{found: true, seq: seq, deleted: m.Op == row.Delete, bytes: bytes, active: true})
+			s.pending.add(p, m.Key, version{found: true, seq: seq, updated: s.now, deleted: m.Op == row.Delete, bytes: bytes, active: true})
 			p.activeMax.raise(m.Key)
 		}
 	}
@@ -93,6 +101,8 @@ func (b *Buffer) check(r *request) error {
 // allow applies the rules of Mutation.
 func (p *partition) allow(w *Write, m *Mutation, v version) error {
 	switch {
+	case p.stream != nil && m.Op != row.Insert:
+		return fmt.Errorf("%w: %s of an event in %s", ErrMutation, m.Op, p.ref)
 	case w.Seen != 0 && v.found && v.seq > w.Seen:
 		return ErrConflict
 	case m.Op == row.Insert && v.found && !v.deleted:
@@ -119,7 +129,14 @@ func (b *Buffer) newest(p *partition, key []byte) (version, error) {
 	if p.activeMax.below(key) && p.sealedMax.below(key) {
 		return version{}, nil
 	}
-	if v, ok := b.seq.pending.find(p, key); ok {
+	v, ok := b.seq.pending.find(p, key)
+	if p.stream != nil && p.stream.memory != nil {
+		if ok && v.seq > b.node.last { // of this very commit
+			return v, nil
+		}
+		return b.held(p, key), nil
+	}
+	if ok {
 		return v, nil
 	}
 	if p.active.rows > 0 && !p.activeMax.below(key) {
@@ -147,7 +164,7 @@ func (b *Buffer) stored(p *partition, generation uint32, key []byte) (version, e
 		return version{}, fmt.Errorf("read %s: %w", p.ref, err)
 	}
 	v := version{found: true, bytes: int64(len(s.key) + len(value))}
-	v.seq, v.deleted, err = row.DecodeRowHead(value)
+	v.seq, v.updated, v.deleted, err = row.DecodeRowHead(value)
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return version{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, p.ref, err)
 	}
@@ -183,12 +200,15 @@ func (b *Buffer) loadMax(p *partition) error {
 
 // create makes a partition that exists in memory only: its first commit writes it.
 func (b *Buffer) create(ref row.Partition) *partition {
-	p := &partition{ref: ref, prefix: partitionPrefix(ref)}
+	p := &partition{ref: ref, prefix: partitionPrefix(ref), stream: b.streamOf(ref.Table)}
 	p.active.num = 1
 	p.activeMax.known, p.sealedMax.known = true, true
 	b.mu.Lock()
 	p.epoch = b.floors.epoch
 	b.parts[idOf(ref)] = p
+	if p.stream != nil {
+		b.streams[p] = struct{}{}
+	}
 	b.mu.Unlock()
 	b.seq.created = append(b.seq.created, p)
 	return p
@@ -199,6 +219,7 @@ func (b *Buffer) uncreate() {
 	for i, p := range b.seq.created {
 		b.mu.Lock()
 		delete(b.parts, idOf(p.ref))
+		delete(b.streams, p)
 		b.mu.Unlock()
 		b.seq.created[i] = nil
 	}
@@ -217,11 +238,17 @@ func (b *Buffer) write(r *request) {
 		}
 		p := b.parts[idOf(w.Partition)]
 		first, logged := b.node.last+1+row.Seq(n), int64(0)
+		inMemory := p.stream != nil && p.stream.memory != nil
+		if inMemory {
+			b.hold(p, w, s.checked[n:], first)
+		}
 		var rows, bytes int64
 		for j := range w.Mutations {
 			seq := first + row.Seq(j)
 			c := s.checked[n]
-			logged += b.writeMutation(g.batch, p, &w.Mutations[j], r.buf, r.enc[n], seq, j > 0)
+			if !inMemory {
+				logged += b.writeMutation(g.batch, p, &w.Mutations[j], r.buf, r.enc[n], seq, j > 0)
+			}
 			if len(r.batches) > 0 {
 				change := &r.batches[told].Changes[j]
 				change.New.Seq, change.New.Updated = seq, s.now
@@ -233,7 +260,9 @@ func (b *Buffer) write(r *request) {
 			n++
 		}
 		told++
-		b.count(p, first, first+row.Seq(len(w.Mutations))-1, rows, bytes, logged)
+		if !inMemory {
+			b.count(p, first, first+row.Seq(len(w.Mutations))-1, rows, bytes, logged)
+		}
 	}
 	invariant(b.node.last+row.Seq(n) <= b.node.high, "a Seq that is not reserved")
 	b.mu.Lock()
@@ -272,13 +301,18 @@ func (b *Buffer) writeMutation(batch *pebble.Batch, p *partition, m *Mutation, b
 // count adds a write to the counters of its partition.
 func (b *Buffer) count(p *partition, first, last row.Seq, rows, bytes, logged int64) {
 	b.touch(p)
+	if p.stream != nil { // its changes are a part of it
+		bytes, logged = bytes+logged, 0
+	}
 	b.mu.Lock()
 	if p.table == nil {
 		p.table = b.tableOf(p.ref.Table)
 	}
 	if p.active.rows == 0 {
 		p.active.first, p.active.oldest = first, b.seq.now
-		p.table.push(p)
+		if p.stream == nil {
+			p.table.push(p)
+		}
 	}
 	p.active.rows += int(rows)
 	p.active.bytes += bytes

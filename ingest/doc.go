@@ -14,6 +14,10 @@
 // [Buffer.Changes] replays what happened to a partition from the change log, and
 // trim.go drops the part of the log that is too old or too large.
 //
+// The rows of a stream (stream.go) are events: they never leave for the lake, but go when
+// they are too old or too many. Those of an ephemeral one (memory.go) pass through the
+// sequencer for their place in the order, and are never written.
+//
 // Two rules tie the package to its readers:
 //
 //   - Pebble shows a row before it is durable; nobody outside sees it before. Acks,

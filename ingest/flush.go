@@ -27,7 +27,7 @@ type flushWait struct {
 }
 
 // Flush moves the rows of all partitions that match to the lake now, whatever their
-// policy, and waits. An error means that some are still buffered; they are tried again
+// policy, and waits; streams stay. An error means that some are still buffered; they are tried again
 // as usual.
 func (b *Buffer) Flush(ctx context.Context, match func(row.Partition) bool) (FlushStats, error) {
 	if b.o.Sink == nil {
@@ -35,7 +35,7 @@ func (b *Buffer) Flush(ctx context.Context, match func(row.Partition) bool) (Flu
 	}
 	w := &flushWait{left: map[*partition]row.Seq{}, seen: map[*partition]bool{}, done: make(chan struct{})}
 	b.each(func(p *partition) {
-		if p.active.rows+p.sealed.rows == 0 || !match(p.ref) {
+		if p.stream != nil || p.active.rows+p.sealed.rows == 0 || !match(p.ref) {
 			return
 		}
 		w.left[p] = p.last
@@ -142,10 +142,9 @@ func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 		defer b.mu.Unlock()
 		b.dropped[id] = struct{}{}
 		t := b.tables[id]
-		if t == nil {
-			return
+		if t != nil {
+			running = t.running
 		}
-		running = t.running
 		delete(b.tables, id)
 		for key, p := range b.parts {
 			if key.table != id {
@@ -154,12 +153,19 @@ func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 			b.rows.Add(-int64(p.active.rows + p.sealed.rows))
 			b.bytes.Add(-p.bytes())
 			p.gone = true
+			if p.stream != nil {
+				delete(b.streams, p)
+				logged = nil // its changes never counted
+			}
 			delete(b.parts, key)
 			for w := range b.waits {
 				if _, waits := w.left[p]; waits {
 					b.leaveWait(w, p)
 				}
 			}
+		}
+		if t == nil {
+			return // nothing of it was ever written
 		}
 		for _, first := range []string{"d", "c", "mp"} {
 			from, to := tableRange(first, id)

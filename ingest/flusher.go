@@ -84,7 +84,7 @@ func (b *Buffer) wakeFlusher(changed []*partition) {
 	}
 	wake := b.high(b.bytes.Load())
 	for _, p := range changed {
-		if p.gone || p.active.rows == 0 || p.sealed.num != 0 {
+		if p.gone || p.active.rows == 0 || p.sealed.num != 0 || p.stream != nil {
 			continue
 		}
 		if rows, _ := b.o.Policy(p.ref.Table); rows > 0 && p.active.rows >= rows {
@@ -114,8 +114,8 @@ func (b *Buffer) pressure() {
 	}
 	var sizes []size
 	b.each(func(p *partition) {
-		if p.queued || p.flushing {
-			bytes -= p.bytes() // on its way already
+		if p.queued || p.flushing || p.stream != nil {
+			bytes -= p.bytes() // on its way already, or never going
 		} else if p.active.rows > 0 {
 			sizes = append(sizes, size{p, p.active.bytes})
 		}

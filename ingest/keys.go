@@ -11,7 +11,7 @@ import (
 // behind it ends it, and the keys of one partition are contiguous:
 //
 //	d <table:8> <user> 00 <generation:4> <primary key>  → row                  newest version in that generation
-//	c <table:8> <user> 00 <seq:8>                       → change               the change log
+//	c <table:8> <user> 00 <seq:8>                       → change               the change log; of a stream: its events in order
 //	m p <table:8> <user> 00                             → partition record     counters; says which generations exist
 //	m t <table:8>                                       → namespace 00 name
 //	m k <seq:8>                                         → mark                 when the log had which size, for trimming
@@ -144,7 +144,7 @@ type generation struct {
 	num         uint32
 	first, last row.Seq
 	rows        int   // keys
-	bytes       int64 // keys and values in Pebble
+	bytes       int64 // keys and values in Pebble; of a stream with its changes
 	oldest      int64 // when its first row was written, µs since 1970
 }
 

@@ -78,7 +78,7 @@ func Open(o Options) (_ *Buffer, err error) {
 		o: o, log: o.Logger, lock: lock, db: db,
 		groups: make(chan *group, 1), spare: make(chan *group, 4), wake: make(chan struct{}, 1),
 		durableMoved: make(chan struct{}),
-		parts:        map[partitionID]*partition{}, tables: map[uint64]*table{},
+		parts:        map[partitionID]*partition{}, streams: map[*partition]struct{}{}, tables: map[uint64]*table{},
 		dropped: map[uint64]struct{}{}, waits: map[*flushWait]struct{}{},
 	}
 	b.queue.wake = make(chan struct{}, 1)
@@ -152,6 +152,7 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.durable.Store(uint64(b.node.last))
+	b.opened = b.node.last
 	for _, p := range b.parts {
 		b.rows.Add(int64(p.active.rows + p.sealed.rows))
 		b.bytes.Add(p.bytes())
@@ -210,9 +211,12 @@ func (b *Buffer) load() (isNew bool, err error) {
 		if t == nil {
 			return fmt.Errorf("%w: partition %x of an unknown table", ErrCorrupt, key)
 		}
-		p := &partition{prefix: prefix, table: t}
+		p := &partition{prefix: prefix, table: t, stream: b.streamOf(t.ref)}
 		p.ref = row.Partition{Table: t.ref, User: row.UserID(prefix[8 : len(prefix)-1])}
 		b.parts[idOf(p.ref)] = p
+		if p.stream != nil {
+			b.streams[p] = struct{}{}
+		}
 		err := p.record.read(value)
 		b.epochs = max(b.epochs, p.epoch)
 		return err
@@ -273,7 +277,7 @@ func (b *Buffer) dropCovered(batch *pebble.Batch) error {
 func (b *Buffer) link() {
 	var waiting []*partition
 	for _, p := range b.parts {
-		if p.active.rows > 0 {
+		if p.active.rows > 0 && p.stream == nil {
 			waiting = append(waiting, p)
 		}
 		if p.sealed.num != 0 {

@@ -59,6 +59,13 @@ type Options struct {
 	// it says may grow at any time and never shrinks. nil means that no table ever changes.
 	SchemaVersion func(row.TableRef) uint32
 
+	// Stream says which tables are streams, whose rows are events: see StreamPolicy. The
+	// answer for a table never changes. nil means none.
+	Stream func(row.TableRef) (StreamPolicy, bool)
+	// Listening says whether somebody hears of the events of an ephemeral stream; without
+	// it nobody does. It must be cheap.
+	Listening func(row.Partition) bool
+
 	Sink     Sink     // where full partitions go; nil: nothing is flushed
 	Observer Observer // who hears of every commit; may be nil
 	Events   Events

@@ -16,6 +16,7 @@ type partition struct {
 	ref    row.Partition
 	prefix []byte
 	table  *table
+	stream *stream // nil: its rows are flushed
 
 	// The largest key of each generation, so that an insert of a larger one, which is
 	// what generated keys are, needs no lookup. Sequencer only. After a start it is not

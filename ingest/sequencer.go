@@ -74,6 +74,7 @@ type group struct {
 	reqs    []*request   // answered when it is durable
 	batches []*row.Batch // told to the Observer after that
 	dirty   []*partition // whose record changes with it
+	control bool         // begins with a control
 }
 
 // sequencer is the state of the goroutine that gives out Seqs.
@@ -132,6 +133,7 @@ func (b *Buffer) handle(r *request) {
 		s.now = max(time.Now().UnixMicro(), b.node.time)
 	}
 	if r.control != nil {
+		s.group.control = true
 		r.control(s.group)
 	} else if r.err = b.commit(r); r.err != nil {
 		r.done <- struct{}{}
@@ -164,6 +166,13 @@ func (b *Buffer) apply() {
 		must(g.batch.Close())
 		g.batch = nil
 		b.recycle(g)
+		return
+	}
+	if g.batch.Empty() && !g.control && b.node.high-b.node.last >= seqBlock/2 {
+		// Nothing but events of ephemeral streams: the disk need not know.
+		must(g.batch.Close())
+		g.batch, g.last = nil, b.node.last
+		b.groups <- g
 		return
 	}
 	for _, p := range g.dirty {

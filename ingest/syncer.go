@@ -5,9 +5,11 @@ package ingest
 func (b *Buffer) sync() {
 	var reqs []*request
 	for g := range b.groups {
-		if err := g.batch.SyncWait(); err != nil {
-			// Pebble may show these rows although they are not there: no way on.
-			pebbleLogger{b.log}.Fatalf("sync: %v", err)
+		if g.batch != nil {
+			if err := g.batch.SyncWait(); err != nil {
+				// Pebble may show these rows although they are not there: no way on.
+				pebbleLogger{b.log}.Fatalf("sync: %v", err)
+			}
 		}
 		b.advance(g.last)
 		reqs = append(reqs[:0], g.reqs...)
@@ -18,7 +20,9 @@ func (b *Buffer) sync() {
 		for _, batch := range g.batches {
 			b.o.Observer.Committed(batch)
 		}
-		must(g.batch.Close())
+		if g.batch != nil {
+			must(g.batch.Close())
+		}
 		b.recycle(g)
 	}
 }

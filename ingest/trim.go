@@ -69,7 +69,7 @@ func (b *Buffer) trimLog(ctx context.Context) error {
 	}
 	var parts []*partition
 	b.each(func(p *partition) {
-		if p.logFirst != 0 && p.logFirst <= through {
+		if p.stream == nil && p.logFirst != 0 && p.logFirst <= through {
 			parts = append(parts, p)
 		}
 	})
@@ -235,10 +235,10 @@ func (b *Buffer) unlog(batch *pebble.Batch, cuts []logBytes) {
 }
 
 // forget drops the record of a partition that has neither rows nor changes, and keeps
-// in the floors what its readers and writers may still rely on. The caller holds b.mu
-// or is alone.
+// in the floors what its readers and writers may still rely on; that of a stream would
+// make them useless for others. The caller holds b.mu or is alone.
 func (b *Buffer) forget(batch *pebble.Batch, p *partition) {
-	if p.gone || p.active.rows != 0 || p.sealed.num != 0 || p.logFirst != 0 {
+	if p.gone || p.stream != nil || p.active.rows != 0 || p.sealed.num != 0 || p.logFirst != 0 {
 		return
 	}
 	p.gone = true

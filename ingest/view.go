@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sort"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,12 +21,13 @@ type View struct {
 	b       *Buffer
 	snap    *pebble.Snapshot
 	durable row.Seq // the watermark before the snapshot: all of that is in it
+	now     int64   // the moment, µs since 1970: events that are over by then are left out
 }
 
 // View takes the moment. It costs about a microsecond.
 func (b *Buffer) View() *View {
 	durable := b.Durable()
-	return &View{b: b, snap: b.db.NewSnapshot(), durable: durable}
+	return &View{b: b, snap: b.db.NewSnapshot(), durable: durable, now: time.Now().UnixMicro()}
 }
 
 // Close ends the use of v and all its Snapshots.
@@ -34,6 +37,13 @@ func (v *View) Close() { must(v.snap.Close()) }
 // nothing is ever shown that a crash could take back.
 func (v *View) Partition(ctx context.Context, p row.Partition) (*Snapshot, error) {
 	s := &Snapshot{snap: v.snap, ref: p, prefix: partitionPrefix(p)}
+	var policy StreamPolicy
+	if v.b.o.Stream != nil {
+		if policy, s.stream = v.b.o.Stream(p.Table); policy.Ephemeral {
+			v.hold(s, &policy)
+			return s, nil
+		}
+	}
 	found, err := readSnapshot(v.snap, appendPartitionKey(nil, s.prefix), s.record.read)
 	if err == nil && !found {
 		var f floors
@@ -47,7 +57,45 @@ func (v *View) Partition(ctx context.Context, p row.Partition) (*Snapshot, error
 		return nil, err
 	}
 	s.seq = max(s.record.last, v.durable)
-	return s, nil
+	if s.stream {
+		err = s.leaveOut(&policy, v.now)
+	}
+	return s, err
+}
+
+// hold makes s what v has of an ephemeral stream: events up to the watermark.
+func (v *View) hold(s *Snapshot, policy *StreamPolicy) {
+	s.seq = v.durable
+	events, _, _ := v.b.heldEvents(s.ref, 0, v.durable)
+	tooOld := policy.overAt(v.now)
+	n := sort.Search(len(events), func(i int) bool { return events[i].row.Updated > tooOld })
+	s.held = &heldSnapshot{events: events[n:]}
+}
+
+// leaveOut finds which events of a stream are over: by age, or because there are enough
+// newer ones.
+func (s *Snapshot) leaveOut(policy *StreamPolicy, now int64) (err error) {
+	s.tooOld = policy.overAt(now)
+	if s.record.active.rows <= policy.RowsMax {
+		return nil
+	}
+	it, err := s.snap.NewIter(&pebble.IterOptions{
+		LowerBound: appendChangeKey(nil, s.prefix, 0), UpperBound: appendChangeKey(nil, s.prefix, row.SeqMax),
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.ref, err)
+	}
+	n := 0
+	for ok := it.Last(); ok && n < policy.RowsMax; ok = it.Prev() {
+		s.oldest = changeSeq(it.Key())
+		n++
+	}
+	return it.Close()
+}
+
+// over says that r is an event nobody sees any more.
+func (s *Snapshot) over(r *row.Row) bool {
+	return s.stream && (r.Updated <= s.tooOld || r.Seq < s.oldest)
 }
 
 func readSnapshot(snap *pebble.Snapshot, key []byte, read func([]byte) error) (bool, error) {
@@ -69,6 +117,12 @@ type Snapshot struct {
 	prefix []byte
 	record record
 	seq    row.Seq
+
+	// Of a stream: an event is over if it is not younger than tooOld or older than oldest.
+	stream bool
+	tooOld int64
+	oldest row.Seq
+	held   *heldSnapshot // of an ephemeral one, instead of everything in snap
 }
 
 // Seq is the moment: every change of the partition up to it is in the snapshot or,
@@ -80,7 +134,12 @@ func (s *Snapshot) Epoch() uint64 { return s.record.epoch }
 
 // Len is at least the number of rows Scan yields; a key that is in two generations
 // counts twice.
-func (s *Snapshot) Len() int { return s.record.active.rows + s.record.sealed.rows }
+func (s *Snapshot) Len() int {
+	if s.held != nil {
+		return len(s.held.events)
+	}
+	return s.record.active.rows + s.record.sealed.rows
+}
 
 // Bytes is the size of the rows as they are stored.
 func (s *Snapshot) Bytes() int64 { return s.record.active.bytes + s.record.sealed.bytes }
@@ -88,6 +147,13 @@ func (s *Snapshot) Bytes() int64 { return s.record.active.bytes + s.record.seale
 // Get finds the newest version of a key, which may be a deleted one. The row has
 // memory of its own.
 func (s *Snapshot) Get(key []byte) (row.Row, bool, error) {
+	if s.held != nil {
+		events, found := s.held.find(key)
+		if !found {
+			return row.Row{}, false, nil
+		}
+		return events[0].row.Clone(), true, nil
+	}
 	for _, g := range [...]*generation{&s.record.active, &s.record.sealed} {
 		if g.rows == 0 {
 			continue
@@ -101,7 +167,7 @@ func (s *Snapshot) Get(key []byte) (row.Row, bool, error) {
 			return row.Row{}, false, fmt.Errorf("read %s: %w", s.ref, err)
 		}
 		if found {
-			return r, true, nil
+			return r, !s.over(&r), nil
 		}
 	}
 	return row.Row{}, false, nil
@@ -111,6 +177,10 @@ func (s *Snapshot) Get(key []byte) (row.Row, bool, error) {
 // included, until yield returns false. nil from or to means no bound. key and r are
 // used again: what outlives a yield needs a copy.
 func (s *Snapshot) Scan(from, to []byte, yield func(key []byte, r *row.Row) bool) (err error) {
+	if s.held != nil {
+		s.held.scan(from, to, yield)
+		return nil
+	}
 	var newer, older cursor
 	defer func() {
 		if err = errors.Join(err, newer.close(), older.close()); err != nil {
@@ -139,7 +209,7 @@ func (s *Snapshot) Scan(from, to []byte, yield func(key []byte, r *row.Row) bool
 		if err := decodeRow(c.it.Value(), &r); err != nil {
 			return err
 		}
-		if !yield(c.key(), &r) {
+		if !s.over(&r) && !yield(c.key(), &r) {
 			return nil
 		}
 		c.next()

@@ -114,7 +114,7 @@ func TestRowRoundTrip(t *testing.T) {
 		if !bytes.Equal(parts, encoded) {
 			t.Fatalf("in parts %x, whole %x", parts, encoded)
 		}
-		if seq, deleted, err := row.DecodeRowHead(encoded); err != nil || seq != want.Seq || deleted != want.Deleted {
+		if seq, updated, deleted, err := row.DecodeRowHead(encoded); err != nil || seq != want.Seq || updated != want.Updated || deleted != want.Deleted {
 			t.Fatalf("head %d, %t, %v of %+v", seq, deleted, err, want)
 		}
 	})

@@ -29,14 +29,17 @@ func AppendRowTail(dst []byte, schema uint32, values []Value) []byte {
 	return dst
 }
 
-// DecodeRowHead reads Seq and Deleted of a stored row without its values.
-func DecodeRowHead(b []byte) (seq Seq, deleted bool, err error) {
+// DecodeRowHead reads what AppendRowHead wrote, without the values.
+func DecodeRowHead(b []byte) (seq Seq, updated int64, deleted bool, err error) {
 	if len(b) < 3 || b[0] != rowVersion || b[1] > 1 {
-		return 0, false, fmt.Errorf("%w: %d bytes without the head of a row", errCorrupt, len(b))
+		return 0, 0, false, fmt.Errorf("%w: %d bytes without the head of a row", errCorrupt, len(b))
 	}
-	n, _, err := uvarint(b[2:])
+	n, rest, err := uvarint(b[2:])
 	if err == nil && n >= uint64(SeqMax) {
 		err = fmt.Errorf("%w: seq %d", errCorrupt, n)
 	}
-	return Seq(n), b[1] == 1, err
+	if err == nil {
+		updated, _, err = varint(rest)
+	}
+	return Seq(n), updated, b[1] == 1, err
 }
