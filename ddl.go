@@ -3,12 +3,9 @@ package kalamdb
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"kalamdb/catalog"
-	"kalamdb/jobs"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
@@ -46,33 +43,6 @@ func (db *DB) createNamespace(ctx context.Context, st *sql.CreateNamespace) erro
 		return asError(err).at(st.Pos)
 	}
 	return nil
-}
-
-func (db *DB) dropNamespace(ctx context.Context, st *sql.DropNamespace) error {
-	if _, err := db.catalog.Namespace(st.Name); err != nil {
-		if st.IfExists && errors.Is(err, catalog.ErrNotFound) {
-			return nil
-		}
-		return asError(err).at(st.Pos)
-	}
-	if st.Cascade {
-		var tables []*catalog.Table
-		for _, t := range db.catalog.Tables() {
-			if t.Ref.Namespace != st.Name {
-				continue
-			}
-			if err := db.refuseWatched(t); err != nil {
-				return err // before anything is dropped
-			}
-			tables = append(tables, t)
-		}
-		for _, t := range tables {
-			if err := db.drop(ctx, t); err != nil {
-				return err
-			}
-		}
-	}
-	return db.catalog.DropNamespace(ctx, st.Name)
 }
 
 func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable) error {
@@ -194,74 +164,4 @@ func (db *DB) checkDefault(ctx context.Context, s *statement, col row.Column, po
 		return asError(err).at(pos)
 	}
 	return nil
-}
-
-func (db *DB) dropTable(ctx context.Context, s *statement, st *sql.DropTable) error {
-	t, err := db.table(s, st.Table)
-	if err != nil {
-		if st.IfExists && asError(err).Code == CodeTableNotFound {
-			return nil
-		}
-		return err
-	}
-	if st.Type != "" && st.Type != string(t.Type) {
-		return fail(CodeInvalidDefinition, "%s is a %s table, not a %s table", t.Ref, strings.ToUpper(string(t.Type)), strings.ToUpper(st.Type)).at(st.Table.Pos)
-	}
-	return db.drop(ctx, t)
-}
-
-// drop makes a table invisible at once and removes its rows in the background.
-func (db *DB) drop(ctx context.Context, t *catalog.Table) error {
-	if err := db.refuseWatched(t); err != nil {
-		return err
-	}
-	dropped, err := db.catalog.DropTable(ctx, t.Ref.Namespace, t.Ref.Name)
-	if err != nil {
-		return err
-	}
-	db.hub.EndTable(t.Ref.ID, "table_dropped") // of those that came in between
-	db.removeDropped(dropped)
-	return nil
-}
-
-func (db *DB) refuseWatched(t *catalog.Table) error {
-	if n := db.hub.CountTable(t.Ref.ID); n > 0 {
-		return fail(CodeInUse, "table %s has %d live queries", t.Ref, n).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
-	}
-	return nil
-}
-
-const removeRetryMax = time.Minute
-
-// removeDropped removes the rows of a dropped table from buffer and bucket, and
-// tries again until both have answered. Open starts it again after a restart.
-func (db *DB) removeDropped(t *catalog.Table) {
-	db.chores.Go(func() {
-		job := db.jobs.Start(jobs.Job{Type: "cleanup", Namespace: t.Ref.Namespace, Table: t.Ref.Name, Parameters: []string{"DROP TABLE"}})
-		ctx := job.Context(db.ctx)
-		for wait := time.Second; ; wait = min(2*wait, removeRetryMax) {
-			err := db.remove(ctx, t)
-			if err == nil || ctx.Err() != nil {
-				job.Finish("rows and files removed", err)
-				return
-			}
-			db.log.Warn("rows of a dropped table are not removed yet", "table", t.Ref.String(), "err", err, "retry_in", wait)
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				job.Finish("", fmt.Errorf("stopped before the rows were removed, the next start goes on: %w", err))
-				return
-			}
-		}
-	})
-}
-
-func (db *DB) remove(ctx context.Context, t *catalog.Table) error {
-	if err := db.buffer.DropTable(ctx, t.Ref.ID); err != nil {
-		return err
-	}
-	if err := db.lake.DropTable(ctx, t); err != nil {
-		return err
-	}
-	return db.catalog.ForgetTable(ctx, t)
 }

@@ -30,6 +30,7 @@ const tableJobs = 1000
 type Status string
 
 const (
+	StatusQueued    Status = "queued"
 	StatusRunning   Status = "running"
 	StatusCompleted Status = "completed"
 	StatusFailed    Status = "failed"
@@ -43,7 +44,7 @@ type Job struct {
 	Namespace, Table, User string // empty where the job is not about one
 	Parameters             []string
 	Status                 Status
-	Started, Ended         time.Time // Ended is zero while the job runs
+	Started, Ended         time.Time // zero while the job waits, and while it runs
 	Result                 string    // what it did, in words
 	Error                  string    // why it failed
 	Trace                  string    // the chain of causes behind Error, one a line, the outermost first
@@ -84,7 +85,7 @@ func NewTable(max int, node string) *Table {
 type Running struct {
 	table  *Table
 	id     string
-	cpu    time.Duration // of the process at the start
+	cpu    time.Duration // of the process when the job began
 	job    Job           // its Parameters are never changed
 	killed bool
 	cancel []context.CancelCauseFunc // of the contexts handed out
@@ -92,10 +93,18 @@ type Running struct {
 
 // Start adds a running job. Of j it takes Type, Namespace, Table, User and Parameters.
 func (t *Table) Start(j Job) *Running {
-	r := &Running{table: t, id: ulid.Make().String(), cpu: processCPU()}
+	r := t.Enqueue(j)
+	r.Begin()
+	return r
+}
+
+// Enqueue adds a job that waits for its turn, which comes with [Running.Begin]. It may
+// be killed and finished before.
+func (t *Table) Enqueue(j Job) *Running {
+	r := &Running{table: t, id: ulid.Make().String()}
 	r.job = Job{
 		ID: r.id, Type: j.Type, Namespace: j.Namespace, Table: j.Table, User: j.User,
-		Parameters: slices.Clone(j.Parameters), Status: StatusRunning, Started: time.Now(), Node: t.node,
+		Parameters: slices.Clone(j.Parameters), Status: StatusQueued, Node: t.node,
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -119,7 +128,7 @@ func (t *Table) Kill(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, ok := t.jobs[id]
-	if !ok || r.job.Status != StatusRunning || len(r.cancel) == 0 {
+	if !ok || r.job.over() || len(r.cancel) == 0 {
 		return false
 	}
 	r.killed = true
@@ -152,12 +161,44 @@ func (r *Running) Context(parent context.Context) context.Context {
 	switch {
 	case r.killed:
 		cancel(ErrKilled)
-	case r.job.Status != StatusRunning:
+	case r.job.over():
 		cancel(ErrFinished)
 	default:
 		r.cancel = append(r.cancel, cancel)
 	}
 	return ctx
+}
+
+// Begin says that the job's turn has come. Only the first call counts.
+func (r *Running) Begin() {
+	cpu, now := processCPU(), time.Now()
+	r.table.mu.Lock()
+	defer r.table.mu.Unlock()
+	if r.job.Status == StatusQueued {
+		r.job.Status, r.job.Started, r.cpu = StatusRunning, now, cpu
+	}
+}
+
+// Report shows how far the job is and, if it will try again, what went wrong. Neither
+// outlives Finish.
+func (r *Running) Report(result string, err error) {
+	r.table.mu.Lock()
+	defer r.table.mu.Unlock()
+	if !r.job.over() {
+		r.job.Result = result
+		r.job.fault(err)
+	}
+}
+
+// over says whether the job has ended.
+func (j *Job) over() bool { return j.Status != StatusQueued && j.Status != StatusRunning }
+
+// fault records why the job fails, nil for no reason.
+func (j *Job) fault(err error) {
+	j.Error, j.Trace = "", ""
+	if err != nil {
+		j.Error, j.Trace = err.Error(), trace(err)
+	}
 }
 
 // Finish ends the job: completed if err is nil; cancelled if the job was killed or
@@ -168,11 +209,11 @@ func (r *Running) Finish(result string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	j := &r.job
-	if j.Status != StatusRunning {
+	if j.over() {
 		return
 	}
 	j.Ended, j.Result, j.MemoryUsedMB = now, result, memory
-	if took := now.Sub(j.Started); took > 0 {
+	if took := now.Sub(j.Started); took > 0 && !j.Started.IsZero() {
 		j.CPUUsedPercent = 100 * float64(cpu-r.cpu) / float64(took)
 	}
 	switch {
@@ -183,9 +224,7 @@ func (r *Running) Finish(result string, err error) {
 	default:
 		j.Status = StatusFailed
 	}
-	if err != nil {
-		j.Error, j.Trace = err.Error(), trace(err)
-	}
+	j.fault(err)
 	for _, cancel := range r.cancel {
 		cancel(ErrFinished)
 	}

@@ -181,3 +181,32 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("%d jobs are left, expected 8", n)
 	}
 }
+
+// A job waits, begins, tells what it tries again, and in the end only how it ended.
+func TestLifeOfAQueuedJob(t *testing.T) {
+	table := NewTable(8, "")
+	r := table.Enqueue(Job{Type: "cleanup"})
+	if j := table.List()[0]; j.Status != StatusQueued || !j.Started.IsZero() {
+		t.Errorf("a waiting job is %+v", j)
+	}
+	r.Begin()
+	r.Report("half", errors.New("no answer"))
+	if j := table.List()[0]; j.Status != StatusRunning || j.Started.IsZero() || j.Result != "half" || j.Error != "no answer" || j.Trace == "" {
+		t.Errorf("a running job is %+v", j)
+	}
+	r.Finish("all", nil)
+	r.Report("late", errors.New("late"))
+	r.Begin()
+	if j := table.List()[0]; j.Status != StatusCompleted || j.Result != "all" || j.Error != "" || j.Trace != "" {
+		t.Errorf("a completed job is %+v", j)
+	}
+	waiting := table.Enqueue(Job{})
+	ctx := waiting.Context(t.Context())
+	if !table.Kill(waiting.ID()) || ctx.Err() == nil {
+		t.Error("a waiting job cannot be killed")
+	}
+	waiting.Finish("", ctx.Err())
+	if j := table.List()[0]; j.Status != StatusCancelled || j.CPUUsedPercent != 0 {
+		t.Errorf("a killed job is %+v", j)
+	}
+}

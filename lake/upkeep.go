@@ -11,8 +11,6 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
-	"kalamdb/catalog"
-	"kalamdb/row"
 	"kalamdb/storagelocations"
 )
 
@@ -199,98 +197,4 @@ func (r *ranges) ReadAt(b []byte, off int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
-}
-
-// DropTable deletes the files and the log of a dropped table and forgets it. The
-// log goes last and from its end, then the checkpoints, so that a call that fails can be repeated; dropping a
-// table that is gone does nothing. Files in shared folders that belong to other tables stay.
-func (l *Lake) DropTable(ctx context.Context, c *catalog.Table) error {
-	if c.Type == catalog.Stream {
-		return nil
-	}
-	if err := l.AddTable(ctx, c); err != nil {
-		return fmt.Errorf("drop %s: %w", c.Ref, err)
-	}
-	t := l.table(c.Ref.ID)
-	if !t.lock(ctx.Done()) {
-		return fmt.Errorf("drop %s: %w", c.Ref, ctx.Err())
-	}
-	defer t.unlock()
-	t.mu.Lock()
-	t.dropped = true // no flush from here on
-	t.mu.Unlock()
-	if err := l.dropData(ctx, t); err != nil {
-		return fmt.Errorf("drop %s: %w", c.Ref, err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.tables, c.Ref.ID)
-	return nil
-}
-
-func (l *Lake) dropData(ctx context.Context, t *table) error {
-	if err := l.verify(ctx, t); err != nil {
-		return err
-	}
-	remove := func(name string) error {
-		l.cache.forget(t.bucket, name)
-		return t.bucket.Delete(ctx, name)
-	}
-	for _, user := range t.users() {
-		m := t.manifest(user)
-		m.Release()
-		for _, f := range m.Files {
-			if err := remove(f.Name); err != nil {
-				return err
-			}
-		}
-		if err := l.dropOrphans(ctx, t, user, remove); err != nil {
-			return err
-		}
-	}
-	t.mu.RLock()
-	dead := t.dead
-	t.mu.RUnlock()
-	for _, d := range dead {
-		if err := remove(d.file.Name); err != nil {
-			return err
-		}
-	}
-	for _, kind := range []string{"log", "checkpoint"} {
-		list, err := numbers(ctx, l.opts.Meta, t.folder(kind))
-		if err != nil {
-			return err
-		}
-		for i := len(list) - 1; i >= 0; i-- {
-			name := t.entryName(list[i])
-			if kind == "checkpoint" {
-				name = t.checkpointName(list[i])
-			}
-			if err := l.opts.Meta.Delete(ctx, name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// dropOrphans deletes what crashed flushes of t left in the folder of a user it had files of.
-func (l *Lake) dropOrphans(ctx context.Context, t *table, user row.UserID, remove func(string) error) error {
-	referenced := l.referenced(t.root)
-	_, ours := t.folders()
-	for info, err := range t.bucket.List(ctx, t.fileName(user, "batch-")) {
-		if err != nil {
-			return err
-		}
-		if !ours(info.Name) || referenced[info.Name] {
-			continue
-		}
-		if own, err := writtenFor(ctx, t, info.Name); err != nil || !own {
-			continue // not certainly ours
-		}
-		if err := remove(info.Name); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -118,6 +118,10 @@ func TestDropTableLeavesOthersAlone(t *testing.T) {
 	if err := l.Flush(ctx, old.Ref, []row.Segment{segment(old, "ana", note(3, 4, "orphan"))}); err == nil {
 		t.Fatal("the flush did not fail")
 	}
+	trace.Fail(buckettest.PutIf, "*log*", 1)
+	if err := l.Flush(ctx, old.Ref, []row.Segment{segment(old, "cy", note(1, 4, "orphan of one without files"))}); err == nil {
+		t.Fatal("the flush did not fail")
+	}
 	if err := l.AddTable(ctx, again); err != nil {
 		t.Fatal(err)
 	}
@@ -133,14 +137,14 @@ func TestDropTableLeavesOthersAlone(t *testing.T) {
 		if n%2 == 1 {
 			l = openLake(t, trace, Options{}, old, again)
 		}
-		if err := l.DropTable(ctx, old); err == nil {
+		if err := l.DropTable(ctx, old, Drop{Users: []row.UserID{"cy"}}); err == nil {
 			break
 		} else if !errors.Is(err, buckettest.ErrInjected) {
 			t.Fatal(err)
 		}
 	}
 	trace.Clear()
-	if err := l.DropTable(ctx, old); err != nil {
+	if err := l.DropTable(ctx, old, Drop{Users: []row.UserID{"cy"}}); err != nil {
 		t.Errorf("dropping it again: %v", err)
 	}
 	if got := names(t, b, ""); !slices.Equal(got, want) {
@@ -222,7 +226,7 @@ func TestStreamTablesHaveNoFiles(t *testing.T) {
 	table.Type = catalog.Stream
 	b := storagelocations.NewMemory()
 	l := openLake(t, b, Options{}, table)
-	if err := l.DropTable(context.Background(), table); err != nil || l.table(3) != nil {
+	if err := l.DropTable(context.Background(), table, Drop{}); err != nil || l.table(3) != nil {
 		t.Errorf("DropTable = %v, table %v", err, l.table(3))
 	}
 }
