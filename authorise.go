@@ -19,12 +19,15 @@ func (db *DB) authorise(s *statement, early bool) error {
 	case *sql.Explain:
 		return db.gateText(st.Select, early)
 	case *sql.Insert, *sql.Update, *sql.Delete:
+		if err := authoriseSystemWrite(s); err != nil {
+			return err
+		}
 		if err := refuseClauses(st); err != nil || !early {
 			return err
 		}
 		return db.gateExpressions(st)
 	case *sql.ExecuteAs:
-		need = auth.Service
+		return db.authoriseExecuteAs(s, st, early)
 	case *sql.Begin, *sql.Commit, *sql.Rollback:
 		return refuseTransaction(st)
 	case *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:

@@ -73,9 +73,9 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 		return nil, fail(CodeInvalidRequest, "%d statements, expected one SELECT to stream", len(list))
 	}
 	list[0].now = time.Now()
-	if sel, ok := list[0].Statement.(*sql.Select); ok {
+	if sel, ok := selected(list[0].Statement); ok {
 		q := db.queries.start(&list[0])
-		rows, err := db.selectRows(ctx, &list[0], sel.Text.Text, fragmentPosition(sel.Text))
+		rows, err := db.streamed(ctx, &list[0], sel)
 		if err != nil {
 			failure := db.failed(err, 0)
 			db.queries.end(q, 0, failure)
@@ -140,6 +140,9 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 
 // run1 runs one statement.
 func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
+	if _, is := systemTarget(s); is {
+		return db.writeUsers(ctx, s)
+	}
 	switch st := s.Statement.(type) {
 	case *sql.Select:
 		return db.runSelect(ctx, s, st)

@@ -41,9 +41,6 @@ func texts(names ...string) []row.Column {
 // systemTables by their qualified name.
 var systemTables map[string]systemTable
 
-// laterSystemTables arrive with the features they show.
-var laterSystemTables = []string{"system.users"}
-
 func init() { // not an initialiser: information_schema lists the map itself
 	systemTables = map[string]systemTable{
 		"system.namespaces": {
@@ -104,6 +101,11 @@ func init() { // not an initialiser: information_schema lists the map itself
 				append(texts("min_key", "max_key"), col("schema_version", row.Int), col("created_at", row.Timestamp))...),
 			role: auth.DBA, rows: fileRows,
 		},
+		"system.users": {columns: userTableColumns(), role: auth.DBA, narrow: userTableRows},
+		"system.audit": {
+			columns: append(append([]row.Column{col("time", row.Timestamp)}, texts("action", "user_id", "role", "as_user")...), texts("statement", "request_id", "remote")...),
+			role:    auth.DBA, rows: auditRows,
+		},
 		"information_schema.tables": {
 			columns: texts("table_catalog", "table_schema", "table_name", "table_type"),
 			role:    auth.User, ofTable: infoTableRows, rows: infoViewRows,
@@ -119,10 +121,20 @@ func init() { // not an initialiser: information_schema lists the map itself
 // reads as not found.
 func (db *DB) systemRelation(as auth.Principal, namespace, name string) (*query.Relation, error) {
 	full := namespace + "." + name
-	st, ok := systemTables[full]
-	if !ok && as.Role >= auth.DBA && slices.Contains(laterSystemTables, full) {
-		return nil, fail(CodeNotSupportedYet, "%s is not supported yet", full)
+	st, err := systemTableFor(as, full)
+	if err != nil {
+		return nil, err
 	}
+	schema := &row.Schema{Version: 1, Columns: slices.Clone(st.columns)}
+	for i := range schema.Columns {
+		schema.Columns[i].ID = row.ColumnID(i + 1)
+	}
+	return &query.Relation{Schema: schema, Narrow: db.systemRows(full, &st, as)}, nil
+}
+
+// systemTableFor finds a system table that the principal may see.
+func systemTableFor(as auth.Principal, full string) (systemTable, error) {
+	st, ok := systemTables[full]
 	if !ok || as.Role < st.role {
 		var names []string
 		for n, t := range systemTables {
@@ -132,13 +144,9 @@ func (db *DB) systemRelation(as auth.Principal, namespace, name string) (*query.
 		}
 		slices.Sort(names)
 		nearest, _ := sql.Nearest(full, names)
-		return nil, &catalog.NotFoundError{Kind: "table", Name: full, Nearest: nearest}
+		return systemTable{}, &catalog.NotFoundError{Kind: "table", Name: full, Nearest: nearest}
 	}
-	schema := &row.Schema{Version: 1, Columns: slices.Clone(st.columns)}
-	for i := range schema.Columns {
-		schema.Columns[i].ID = row.ColumnID(i + 1)
-	}
-	return &query.Relation{Schema: schema, Narrow: db.systemRows(full, &st, as)}, nil
+	return st, nil
 }
 
 func text(s string) row.Value   { return row.TextValue(s) }

@@ -59,6 +59,8 @@ func principal(name string) auth.Principal {
 		return auth.Principal{User: "root", Role: auth.DBA}
 	case "service":
 		return auth.Principal{User: "service", Role: auth.Service}
+	case "system":
+		return auth.Principal{User: "system", Role: auth.System}
 	}
 	return auth.Principal{User: row.UserID(name), Role: auth.User}
 }

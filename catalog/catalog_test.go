@@ -74,7 +74,7 @@ func contents(c *Catalog) any {
 		return v
 	}
 	a := all{c.Namespaces(), values(c.Tables()), values(c.Dropped()), c.Locations(), map[uint64]Table{}, nil, map[row.UserID]time.Time{}}
-	for _, u := range c.Users() {
+	for _, u := range c.Users().All() {
 		a.Users = append(a.Users, *u)
 	}
 	for _, shard := range c.state.Load().users {

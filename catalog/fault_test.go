@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"kalamdb/auth"
-	"kalamdb/row"
 	"kalamdb/storagelocations"
 	"kalamdb/storagelocations/buckettest"
 )
@@ -48,13 +47,7 @@ var changes = map[string]struct {
 		changed.Role = auth.System
 		return c.UpdateUsers(ctx, []UserRow{changed})
 	}},
-	"drop users": {createUsers, func(ctx context.Context, c *Catalog) error {
-		n, err := c.DropUsers(ctx, []row.UserID{"ana"})
-		if err == nil && n == 0 {
-			return ErrNotFound
-		}
-		return err
-	}},
+	"drop users":   {createUsers, func(ctx context.Context, c *Catalog) error { return dropUser(ctx, c, "ana") }},
 	"create table": {nil, createTable},
 	"drop table":   {createTable, dropTable},
 	"create it again": {func(ctx context.Context, c *Catalog) error {
@@ -242,7 +235,7 @@ func testRandomFaults(t *testing.T, n int) {
 				err = c.UpdateUsers(ctx, []UserRow{*u})
 			}
 		case 9:
-			_, err = c.DropUsers(ctx, []row.UserID{"ana"})
+			err = dropUser(ctx, c, "ana")
 		}
 		if err == nil {
 			happened++

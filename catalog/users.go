@@ -71,15 +71,27 @@ func (u *UserRow) valid() error {
 	return nil
 }
 
-// User is the row of that user, if there is one.
-func (c *Catalog) User(id row.UserID) (*UserRow, bool) {
-	s := c.state.Load().users[shardOf(id)]
+// A UserList is the users of one moment.
+type UserList struct{ s *state }
+
+// Find is the row of that user, if there is one.
+func (l UserList) Find(id row.UserID) (*UserRow, bool) {
+	s := l.s.users[shardOf(id)]
 	if s == nil {
 		return nil, false
 	}
 	u, ok := s.users[id]
 	return u, ok
 }
+
+// All are the users by id. Callers share the list: nobody changes it.
+func (l UserList) All() []*UserRow { return l.s.sortedUsers() }
+
+// Users are the users there are now.
+func (c *Catalog) Users() UserList { return UserList{c.state.Load()} }
+
+// User is the row of that user, if there is one.
+func (c *Catalog) User(id row.UserID) (*UserRow, bool) { return c.Users().Find(id) }
 
 // UserDeleted says when the user was deleted last; the zero time if never.
 func (c *Catalog) UserDeleted(id row.UserID) time.Time {
@@ -89,9 +101,6 @@ func (c *Catalog) UserDeleted(id row.UserID) time.Time {
 	}
 	return s.deleted[id]
 }
-
-// Users are all users by id. Callers share the list: nobody changes it.
-func (c *Catalog) Users() []*UserRow { return c.state.Load().sortedUsers() }
 
 // sortUsers makes the list of all users.
 func (s *state) sortUsers() []*UserRow {
@@ -129,8 +138,8 @@ func (c *Catalog) CreateUsers(ctx context.Context, users []UserRow) error {
 	})
 }
 
-// UpdateUsers gives users new values. Each must still have the Updated of users, which
-// becomes now, else it is ErrConflict and none is changed.
+// UpdateUsers gives users new values. Each must still have the Updated that it has in
+// users, else it is ErrConflict and none is changed; then it becomes now.
 func (c *Catalog) UpdateUsers(ctx context.Context, users []UserRow) error {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	seen := make(map[row.UserID]time.Time, len(users))
@@ -144,28 +153,28 @@ func (c *Catalog) UpdateUsers(ctx context.Context, users []UserRow) error {
 		changed[u.ID] = &u
 	}
 	return c.changeUsers(ctx, changed, now, func(id row.UserID, old *UserRow) error {
-		if old == nil || !old.Updated.Equal(seen[id]) {
-			return fmt.Errorf("user %s was changed meanwhile: %w", id, ErrConflict)
-		}
-		return nil
+		return unchanged(id, old, seen[id])
 	})
 }
 
-// DropUsers deletes users, and says how many there were of those named.
-func (c *Catalog) DropUsers(ctx context.Context, ids []row.UserID) (n int, err error) {
-	changed := make(map[row.UserID]*UserRow, len(ids))
-	for _, id := range ids {
-		changed[id] = nil
+func unchanged(id row.UserID, now *UserRow, updated time.Time) error {
+	if now == nil || !now.Updated.Equal(updated) {
+		return fmt.Errorf("user %s was changed meanwhile: %w", id, ErrConflict)
 	}
-	err = c.changeUsers(ctx, changed, time.Now().UTC(), func(id row.UserID, old *UserRow) error {
-		if old == nil {
-			delete(changed, id)
-		} else {
-			n++
-		}
-		return nil
+	return nil
+}
+
+// DropUsers deletes users. Each must still have the Updated that it has in users, else it
+// is ErrConflict and none is deleted.
+func (c *Catalog) DropUsers(ctx context.Context, users []UserRow) error {
+	changed := make(map[row.UserID]*UserRow, len(users))
+	seen := make(map[row.UserID]time.Time, len(users))
+	for _, u := range users {
+		changed[u.ID], seen[u.ID] = nil, u.Updated
+	}
+	return c.changeUsers(ctx, changed, time.Now().UTC(), func(id row.UserID, old *UserRow) error {
+		return unchanged(id, old, seen[id])
 	})
-	return n, err
 }
 
 // changeUsers puts the users of changed in the place of those there are, nil for one
