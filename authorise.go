@@ -38,8 +38,18 @@ func (db *DB) authorise(s *statement, early bool) error {
 	if s.req.As.Role < need {
 		return fail(CodeForbidden, "%s needs the role %s, the caller is %s", s.Verb(), need, s.req.As.Role).at(s.Start())
 	}
-	if st, ok := s.Statement.(*sql.CreateTable); ok && early {
-		return db.gateDefaults(st)
+	if !early {
+		return nil
+	}
+	switch st := s.Statement.(type) {
+	case *sql.CreateTable:
+		return db.gateDefaults(st.Columns)
+	case *sql.AlterTable:
+		for _, a := range st.Actions {
+			if err := db.gateDefaults([]sql.ColumnDef{a.Column}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -95,8 +105,8 @@ func (db *DB) gateText(f sql.Fragment, early bool) error {
 	return err
 }
 
-func (db *DB) gateDefaults(st *sql.CreateTable) error {
-	for _, d := range st.Columns {
+func (db *DB) gateDefaults(columns []sql.ColumnDef) error {
+	for _, d := range columns {
 		if d.Default == "" {
 			continue
 		}

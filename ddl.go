@@ -28,6 +28,8 @@ func (db *DB) define(ctx context.Context, s *statement) error {
 		return db.dropNamespace(ctx, st)
 	case *sql.CreateTable:
 		return db.createTable(ctx, s, st)
+	case *sql.AlterTable:
+		return db.alterTable(ctx, s, st)
 	case *sql.DropTable:
 		return db.dropTable(ctx, s, st)
 	}
@@ -106,7 +108,7 @@ func (db *DB) tableSchema(ctx context.Context, s *statement, st *sql.CreateTable
 			}
 		}
 		if col.Default != "" {
-			if err := db.checkDefault(ctx, s, col, d.Pos); err != nil {
+			if _, err := db.evaluateDefault(ctx, s, col, d.Pos); err != nil {
 				return nil, err
 			}
 		}
@@ -139,29 +141,31 @@ func (db *DB) tableSchema(ctx context.Context, s *statement, st *sql.CreateTable
 	return schema, nil
 }
 
-// checkDefault evaluates a DEFAULT once, which finds whatever is wrong with it.
-func (db *DB) checkDefault(ctx context.Context, s *statement, col row.Column, pos int) error {
+// evaluateDefault is the value of a DEFAULT at this moment. It also finds whatever is
+// wrong with it.
+func (db *DB) evaluateDefault(ctx context.Context, s *statement, col row.Column, pos int) (row.Value, error) {
 	here := func(int) int { return pos }
 	plan, err := db.plan("SELECT CAST(("+col.Default+") AS "+col.Type.String()+")", here)
 	if err != nil {
-		return err
+		return row.NullValue, err
 	}
 	if len(plan.Tables()) > 0 || plan.Params() > 0 {
-		return fail(CodeInvalidDefinition, "the DEFAULT of column %s is no expression of constants and functions", col.Name).at(pos)
+		return row.NullValue, fail(CodeInvalidDefinition, "the DEFAULT of column %s is no expression of constants and functions", col.Name).at(pos)
 	}
 	rows, err := db.planRows(ctx, s, plan, nil, here)
 	if err != nil {
-		return err
+		return row.NullValue, err
 	}
 	res, err := collect(rows)
 	if err != nil {
-		return err
+		return row.NullValue, err
 	}
 	if len(res.Rows) != 1 {
-		return fail(CodeInvalidDefinition, "the DEFAULT of column %s gives %d rows, expected one value", col.Name, len(res.Rows)).at(pos)
+		return row.NullValue, fail(CodeInvalidDefinition, "the DEFAULT of column %s gives %d rows, expected one value", col.Name, len(res.Rows)).at(pos)
 	}
-	if _, err := conform(res.Rows[0][0], &col); err != nil {
-		return asError(err).at(pos)
+	v, err := conform(res.Rows[0][0], &col)
+	if err != nil {
+		return row.NullValue, asError(err).at(pos)
 	}
-	return nil
+	return v, nil
 }

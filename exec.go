@@ -147,20 +147,18 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	case *sql.Select:
 		return db.runSelect(ctx, s, st)
 	case *sql.Insert:
-		return db.insert(ctx, s, st)
+		return db.unaltered(ctx, s, st.Table, func() (Result, error) { return db.insert(ctx, s, st) })
 	case *sql.Update:
-		return db.update(ctx, s, st)
+		return db.unaltered(ctx, s, st.Table, func() (Result, error) { return db.update(ctx, s, st) })
 	case *sql.Delete:
-		return db.delete(ctx, s, st)
+		return db.unaltered(ctx, s, st.Table, func() (Result, error) { return db.delete(ctx, s, st) })
 	case *sql.Explain:
 		return db.explain(ctx, s, st)
 	case *sql.Use:
 		_, err := db.catalog.Namespace(st.Namespace)
 		return Result{}, err
-	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.DropTable:
+	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.AlterTable, *sql.DropTable:
 		return Result{}, db.define(ctx, s)
-	case *sql.AlterTable:
-		return Result{}, db.alterTable(ctx, s, st)
 	case *sql.CreateUser:
 		return Result{}, db.createUser(ctx, s, st)
 	case *sql.AlterUser:

@@ -31,7 +31,7 @@ func TestRefusedBeforeAnythingRuns(t *testing.T) {
 		"INSERT INTO app.messages (n) VALUES (1) RETURNING id":    kalamdb.CodeNotSupportedYet,
 		"INSERT INTO app.messages (n) SELECT getenv('HOME')":      "FORBIDDEN_FUNCTION",
 		"DELETE FROM app.messages WHERE text = getenv('HOME')":    "FORBIDDEN_FUNCTION",
-		"ALTER TABLE app.messages ADD COLUMN x INT":               kalamdb.CodeNotSupportedYet,
+		"ALTER TABLE app.messages ADD x INT DEFAULT getenv('A')":  "FORBIDDEN_FUNCTION",
 		"COPY app.messages TO '/tmp/x'":                           "FORBIDDEN_STATEMENT",
 	} {
 		e := wantCode(t, execAs(db, "root", "INSERT INTO app.messages (n) VALUES (1); "+second), code)

@@ -55,6 +55,7 @@ func (ts *tableSources) relation(ctx context.Context, s *statement, namespace, n
 	if namespace == systemNS || namespace == infoSchemaNS {
 		return ts.db.systemRelation(s.req.As, namespace, name)
 	}
+	ts.open()
 	t, err := ts.db.readable(s.req.As, namespace, name)
 	if err != nil {
 		return nil, err

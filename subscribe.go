@@ -11,6 +11,7 @@ import (
 
 	"kalamdb/auth"
 	"kalamdb/catalog"
+	"kalamdb/ingest"
 	"kalamdb/live"
 	"kalamdb/query"
 	"kalamdb/row"
@@ -44,6 +45,9 @@ type Subscription struct {
 // repeat between the two.
 func (db *DB) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
 	s, err := db.subscribe(ctx, req)
+	for try := 1; errors.Is(err, ingest.ErrAltered) && try < commitTriesMax; try++ {
+		s, err = db.subscribe(ctx, req)
+	}
 	if err != nil {
 		return nil, db.failed(err, 0)
 	}
@@ -80,11 +84,15 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 			sub.Close()
 		}
 	}()
-	if now, err := db.readable(req.As, t.Ref.Namespace, t.Ref.Name); err != nil || now.Ref != t.Ref {
-		return nil, fail(CodeTableNotFound, "table %s was dropped", t.Ref)
-	}
 	sources := tableSources{db: db}
 	defer sources.release()
+	sources.open()
+	switch now, err := db.readable(req.As, t.Ref.Namespace, t.Ref.Name); {
+	case err != nil || now.Ref != t.Ref:
+		return nil, fail(CodeTableNotFound, "table %s was dropped", t.Ref)
+	case now.Schema().Version != t.Schema().Version:
+		return nil, ingest.ErrAltered // the columns are those of before
+	}
 	rel, snap, err := sources.stored(ctx, t, spec.Partition)
 	if err != nil {
 		return nil, err
@@ -146,7 +154,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 	}
 	spec := live.Spec{
 		ID: req.ConnectionID + "-" + req.QueryID, ConnectionID: req.ConnectionID, QueryID: req.QueryID, Query: req.SQL, Options: string(optionsJSON),
-		User: string(req.As.User), Partition: s.partition(t), Schema: schema, BatchRows: req.BatchRows,
+		User: string(req.As.User), Partition: s.partition(t), Schema: schema, SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
 	}
 	names, aliases := plan.Columns, plan.Aliases
 	if names == nil {
@@ -165,6 +173,11 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		spec.Columns = append(spec.Columns, index)
 		spec.Names = append(spec.Names, aliases[i])
 		columns = append(columns, Column{Name: aliases[i], Type: typ})
+	}
+	for i, c := range schema.Columns {
+		if slices.Contains(spec.Columns, i) || slices.Contains(plan.Uses, c.Name) {
+			spec.Uses = append(spec.Uses, c.ID)
+		}
 	}
 	filter, err := db.engine.Filter(plan, schema, true, db.session(s))
 	if err != nil {
