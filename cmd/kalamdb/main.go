@@ -42,7 +42,9 @@ func run(ctx context.Context, cfg config, out io.Writer, log *slog.Logger) (err 
 	if err := checkListen(ctx, cfg); err != nil {
 		return err // before a data directory is made for a server that must not run
 	}
-	db, err := kalamdb.Open(ctx, cfg.database(log)) // takes the data directory, repeats what a crash interrupted
+	options := cfg.database(log)
+	options.Settings = cfg.shown()
+	db, err := kalamdb.Open(ctx, options) // takes the data directory, repeats what a crash interrupted
 	if err != nil {
 		return err
 	}
