@@ -111,6 +111,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	o.Ingest.SeqFloor, o.Ingest.Known = db.lake.MaxSeq(), len(db.catalog.Tables()) > 0
 	o.Ingest.Sink, o.Ingest.Observer, o.Ingest.Policy, o.Ingest.Events = db.lake, db.hub, db.flushPolicy, db.flushJobs()
 	o.Ingest.SchemaVersion = db.schemaVersion
+	o.Ingest.Stream, o.Ingest.Listening = db.streamPolicy, db.hub.Listening
 	if db.buffer, err = ingest.Open(o.Ingest); err != nil {
 		return nil, err
 	}

@@ -48,9 +48,6 @@ func (db *DB) createNamespace(ctx context.Context, st *sql.CreateNamespace) erro
 }
 
 func (db *DB) createTable(ctx context.Context, s *statement, st *sql.CreateTable) error {
-	if st.Type == string(catalog.Stream) {
-		return fail(CodeNotSupportedYet, "CREATE STREAM TABLE is not supported yet").at(st.Start())
-	}
 	t := catalog.Table{Ref: row.TableRef{Namespace: st.Table.Namespace, Name: st.Table.Name}, Type: catalog.TableType(st.Type)}
 	if t.Ref.Namespace == "" {
 		t.Ref.Namespace = s.namespace

@@ -22,6 +22,16 @@ func (db *DB) flushPolicy(t row.TableRef) (rows int, age time.Duration) {
 	return table.Flush.Rows, table.Flush.Interval
 }
 
+// streamPolicy tells ingest which tables are streams.
+func (db *DB) streamPolicy(t row.TableRef) (ingest.StreamPolicy, bool) {
+	table, ok := db.catalog.TableByID(t.ID)
+	if !ok {
+		return ingest.StreamPolicy{}, false
+	}
+	p, ok := table.StreamPolicy()
+	return ingest.StreamPolicy(p), ok
+}
+
 // flushJobs shows each flush of a table as a job.
 func (db *DB) flushJobs() ingest.Events {
 	var mu sync.Mutex // guards running

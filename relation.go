@@ -75,7 +75,7 @@ func (ts *tableSources) stored(ctx context.Context, t *catalog.Table, p row.Part
 	}
 	m := ts.db.lake.Manifest(p)
 	ts.pins = append(ts.pins, m)
-	rel := &query.Relation{Schema: t.Schema(), SchemaAt: t.SchemaAt, System: true, Hot: snap, Files: make([]query.File, len(m.Files))}
+	rel := &query.Relation{Schema: t.Schema(), SchemaAt: t.SchemaAt, System: t.Versioned(), Hot: snap, Files: make([]query.File, len(m.Files))}
 	for i, f := range m.Files {
 		rel.Files[i] = query.File{
 			Rows: f.Rows, Deleted: f.Deleted,

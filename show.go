@@ -70,6 +70,9 @@ func (db *DB) describe(s *statement, st *sql.Describe) (Result, error) {
 		}
 		add(c.Name, c.Type.String(), c.NotNull, key, c.Default, extra)
 	}
+	if !t.Versioned() {
+		return res, nil
+	}
 	add(row.ColUpdated, "TIMESTAMP", true, "", "", "SYSTEM")
 	add(row.ColDeleted, "BOOLEAN", true, "", "", "SYSTEM")
 	return res, nil

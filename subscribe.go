@@ -161,7 +161,9 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		for _, c := range schema.Columns {
 			names = append(names, c.Name)
 		}
-		names = append(names, row.ColUpdated, row.ColDeleted)
+		if t.Versioned() {
+			names = append(names, row.ColUpdated, row.ColDeleted)
+		}
 		aliases = names
 	}
 	var columns []Column
@@ -179,7 +181,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 			spec.Uses = append(spec.Uses, c.ID)
 		}
 	}
-	filter, err := db.engine.Filter(plan, schema, true, db.session(s))
+	filter, err := db.engine.Filter(plan, schema, t.Versioned(), db.session(s))
 	if err != nil {
 		return live.Spec{}, nil, err
 	}
@@ -191,13 +193,15 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 
 // liveColumn is the position of a column in a live projection, and its type.
 func liveColumn(t *catalog.Table, name string) (int, string, error) {
-	switch name {
-	case row.ColSeq:
-		return live.ColSeq, "BIGINT", nil
-	case row.ColUpdated:
-		return live.ColUpdated, "TIMESTAMP", nil
-	case row.ColDeleted:
-		return live.ColDeleted, "BOOLEAN", nil
+	if t.Versioned() {
+		switch name {
+		case row.ColSeq:
+			return live.ColSeq, "BIGINT", nil
+		case row.ColUpdated:
+			return live.ColUpdated, "TIMESTAMP", nil
+		case row.ColDeleted:
+			return live.ColDeleted, "BOOLEAN", nil
+		}
 	}
 	j, err := columnOf(t, name, -1)
 	if err != nil {
@@ -218,6 +222,7 @@ func (s *Subscription) resume(ctx context.Context, p row.Partition, from row.Seq
 
 // snapshot reads the newest rows of the query's result, oldest of them first.
 func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, rel *query.Relation) error {
+	rel.System = true // _seq gives the order, also of events, which do not show it
 	alias := sql.QuoteIdent(plan.Alias)
 	names := plan.Columns
 	if names == nil {

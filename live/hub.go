@@ -136,6 +136,16 @@ func (h *Hub) Committed(b *row.Batch) {
 	}
 }
 
+// Listening says whether p has a subscription.
+func (h *Hub) Listening(p row.Partition) bool {
+	if h.count.Load() == 0 {
+		return false
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.partitions[partition{p.Table.ID, p.User}]) > 0
+}
+
 // Subscribe registers a subscription: what is committed from now on is queued for
 // it. The caller goes on with Start or Replay, and calls Close in the end.
 func (h *Hub) Subscribe(spec Spec) (*Subscription, error) {
