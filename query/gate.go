@@ -354,8 +354,10 @@ func (g *gate) ref(n node) {
 	case "TABLE_FUNCTION":
 		f := n.child("function")
 		name := fold(f.str("function_name"))
-		if name == "all_users" {
-			g.refuse("NOT_SUPPORTED_YET", n.pos(), "ALL_USERS(table) is not supported yet")
+		if name == "all_users" && f.str("schema") == "" && f.str("catalog") == "" {
+			g.allUsers(n, f)
+			g.fields(n, allowed, refCommon, n.pos(), "function")
+			return
 		}
 		if !allowedTableFunctions[name] || !builtin(f) {
 			g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the table function %s is not allowed", strconv.Quote(name))

@@ -35,6 +35,10 @@ type merge struct {
 
 	from, to []byte // the keys the statement can see: [from, to)
 	keys     []string
+
+	// Of ALL_USERS only.
+	user      string // the expression of the first column
+	fileNames bool   // rows tell their file
 }
 
 // keysCollectMax is how many buffered keys in the range of the files are collected
@@ -52,32 +56,11 @@ func (m *merge) write(params []row.Value) error {
 		m.rows(r.Hot, false)
 		return nil
 	}
-	for _, i := range r.Schema.KeyIndexes() {
-		m.keys = append(m.keys, quoteName(r.Schema.Columns[i].Name))
+	if r.Users != nil {
+		return m.allUsers(params)
 	}
-	var exact bool
-	m.from, m.to, exact = keyRange(r.Schema, m.ref.where, params)
-	files := m.relevant()
-	hot := r.Hot
-	if hot != nil && hot.Len() == 0 {
-		hot = nil
-	}
-	if exact && hot != nil {
-		found, ok, err := hot.Get(m.from)
-		if err != nil {
-			return err
-		}
-		if ok {
-			m.rows(one{key: m.from, row: found.Clone()}, true)
-			return nil
-		}
-		hot = nil
-	}
-	groups, err := m.group(files, hot)
+	groups, hot, err := m.parts(params)
 	if err != nil {
-		return err
-	}
-	if err := m.local(groups); err != nil {
 		return err
 	}
 	n := 0
@@ -98,6 +81,38 @@ func (m *merge) write(params []row.Value) error {
 		m.rows(hot, true)
 	}
 	return nil
+}
+
+// parts are the files, which are local now, and the buffered rows that the statement
+// needs; nil for none.
+func (m *merge) parts(params []row.Value) (groups []*fileGroup, hot Hot, err error) {
+	r := m.rel
+	m.keys = nil
+	for _, i := range r.Schema.KeyIndexes() {
+		m.keys = append(m.keys, quoteName(r.Schema.Columns[i].Name))
+	}
+	var exact bool
+	m.from, m.to, exact = keyRange(r.Schema, m.ref.where, params)
+	files := m.relevant()
+	hot = r.Hot
+	if hot != nil && hot.Len() == 0 {
+		hot = nil
+	}
+	if exact && hot != nil {
+		found, ok, err := hot.Get(m.from)
+		if err != nil {
+			return nil, nil, err
+		}
+		if ok {
+			return nil, one{key: m.from, row: found.Clone()}, nil
+		}
+		hot = nil
+	}
+	groups, err = m.group(files, hot)
+	if err != nil {
+		return nil, nil, err
+	}
+	return groups, hot, m.local(groups)
 }
 
 // relevant are the files that can hold a key of the range.
@@ -358,6 +373,9 @@ func (m *merge) sameKey(with string) {
 // declared, but for the ones that Parquet knows in another form.
 func (m *merge) columns(table string) {
 	m.out.WriteString("SELECT ")
+	if m.user != "" {
+		m.out.WriteString(m.user + ` AS "` + UserColumn + `", `)
+	}
 	for i, c := range m.rel.Schema.Columns {
 		if i > 0 {
 			m.out.WriteString(", ")
@@ -378,7 +396,7 @@ func (m *merge) columns(table string) {
 	}
 	switch {
 	case !m.shown(row.ColDeleted):
-	case m.ref.deleted:
+	case m.ref.deleted || m.rel.ShowDeleted:
 		m.out.WriteString(", " + table + `"_deleted"`)
 	default:
 		m.out.WriteString(`, FALSE AS "_deleted"`)
@@ -407,6 +425,9 @@ func (m *merge) read(files []*mergeFile) {
 		paths[i] = row.TextValue(f.path)
 	}
 	m.out.WriteString(" FROM read_parquet(" + m.late(row.ListValue(paths)) + ", hive_partitioning = false")
+	if m.fileNames {
+		m.out.WriteString(", filename = '" + fileColumn + "'")
+	}
 	if !same {
 		m.out.WriteString(", schema = MAP {")
 		for _, c := range m.rel.Schema.Columns {
@@ -445,7 +466,7 @@ func (m *merge) rows(hot Hot, system bool) {
 	if hot == nil {
 		hot = one{}
 	}
-	src := hotSource(m.rel, hot, m.from, m.to, m.ref.deleted || !system)
+	src := hotSource(m.rel, hot, m.from, m.to, m.ref.deleted || m.rel.ShowDeleted || !system)
 	m.columns("")
 	m.out.WriteString(" FROM " + scanFunction + "(" + strconv.Itoa(m.addSource(src)) + ")")
 }

@@ -16,6 +16,8 @@ type TableRef struct {
 	Namespace string // "" = unqualified
 	Name      string
 	Pos       int // byte offset of its first mention
+	// AllUsers says that it is ALL_USERS(table). Its relation has Users.
+	AllUsers bool
 }
 
 // A Plan is a statement that passed the gate. It does not change and is shared by

@@ -25,12 +25,17 @@ type Relation struct {
 	// System says that rows have _seq, _updated and _deleted, and that a row hides the
 	// older versions of its key. Without it every row is just a row.
 	System bool
-	Hot    Hot // nil: no buffered rows
-	Files  []File
+	// ShowDeleted says that deleted rows are like all others.
+	ShowDeleted bool
+	Hot         Hot // nil: no buffered rows
+	Files       []File
 	// Narrow, in the place of Hot, gives the rows of a relation that is neither System
 	// nor has Files. It may leave out rows that break one of the conditions, as no such
 	// row can matter; a statement that names the relation twice calls it twice.
 	Narrow func(where []Condition) Hot
+	// Users, in the place of Hot and Files and not nil, gives the rows of several users,
+	// each with the first column [UserColumn], which is not in Schema.
+	Users []UserRows
 }
 
 // A Condition compares a column with constants of the column's type.

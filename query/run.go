@@ -178,6 +178,11 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 	if len(rels) != len(p.tables) {
 		panic("query: broken invariant: " + strconv.Itoa(len(rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
 	}
+	for i, t := range p.tables {
+		if t.AllUsers && rels[i].Users == nil {
+			return nil, &Error{Code: "NOT_SUPPORTED_YET", Message: "ALL_USERS is not supported here", Pos: t.Pos}
+		}
+	}
 	if len(params) < p.params {
 		return nil, &Error{Code: "INVALID_PARAMS", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
 	}

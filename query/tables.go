@@ -1,6 +1,8 @@
 package query
 
 import (
+	"slices"
+
 	"kalamdb/row"
 )
 
@@ -50,22 +52,24 @@ func (g *gate) table(n node) {
 			return
 		}
 	}
-	r := g.locate(n)
+	g.add(g.locate(n), n, TableRef{Namespace: ns, Name: name, Pos: n.pos()}, n.str("table_name"))
+}
+
+// add notes the place r where the node n reads the table t, which is called name
+// without an alias.
+func (g *gate) add(r *baseRef, n node, t TableRef, name string) {
 	r.sampled = n["sample"] != nil
 	r.bare = g.sel.natural > 0
-	r.name, r.aliased = n.str("table_name"), n.str("alias") != ""
+	r.name, r.aliased = name, n.str("alias") != ""
 	if r.aliased {
 		r.name = n.str("alias")
 	}
-	r.table = -1
-	for i, t := range g.p.tables {
-		if t.Namespace == ns && t.Name == name {
-			r.table = i
-		}
-	}
+	r.table = slices.IndexFunc(g.p.tables, func(o TableRef) bool {
+		return o.Namespace == t.Namespace && o.Name == t.Name && o.AllUsers == t.AllUsers
+	})
 	if r.table < 0 {
 		r.table = len(g.p.tables)
-		g.p.tables = append(g.p.tables, TableRef{Namespace: ns, Name: name, Pos: n.pos()})
+		g.p.tables = append(g.p.tables, t)
 	}
 	g.p.refs = append(g.p.refs, r)
 	g.sel.tables = append(g.sel.tables, r)
