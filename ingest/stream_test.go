@@ -385,3 +385,23 @@ func TestSweepSparesAKeyTakenAgain(t *testing.T) {
 		}
 	})
 }
+
+// After a power loss the acknowledged events of a stream are there, and no Seq that an
+// ephemeral event had is used again, although it never was on disk.
+func TestStreamsAfterACrash(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	o := Options{FS: disk, Stream: streams(time.Hour, 10)}
+	b := start(t, o)
+	b.commit(events, insert(1, "one"))
+	var last row.Seq
+	for i := range 50 {
+		last = b.commit(cursors, insert(int64(i), "gone")).Last
+	}
+	o.FS = disk.CrashClone(vfs.CrashCloneCfg{})
+	b = start(t, o)
+	b.expectIDs(events, 1)
+	b.expectGap(cursors, last, b.opened)
+	if c := b.commit(cursors, insert(1, "new")); c.First <= last {
+		t.Errorf("seq %d after the crash, %d was used", c.First, last)
+	}
+}
