@@ -24,6 +24,8 @@ type systemTable struct {
 	version func(db *DB) uint64
 	// narrow, in the place of rows, makes at least the rows that meet the conditions.
 	narrow func(db *DB, as auth.Principal, where []query.Condition, add func(values ...row.Value))
+	// hot, in the place of them all, makes rows only while they are read.
+	hot func(db *DB, where []query.Condition) query.Hot
 }
 
 // col is a column of a system table.
@@ -101,7 +103,7 @@ func init() { // not an initialiser: information_schema lists the map itself
 				append(texts("min_key", "max_key"), col("schema_version", row.Int), col("created_at", row.Timestamp))...),
 			role: auth.DBA, rows: fileRows,
 		},
-		"system.users": {columns: userTableColumns(), role: auth.DBA, narrow: userTableRows},
+		"system.users": {columns: userTableColumns(), role: auth.DBA, hot: userTableRows},
 		"system.audit": {
 			columns: append(append([]row.Column{col("time", row.Timestamp)}, texts("action", "user_id", "role", "as_user")...), texts("statement", "request_id", "remote")...),
 			role:    auth.DBA, rows: auditRows,

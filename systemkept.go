@@ -111,6 +111,9 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 		return groups, rows
 	})
 	return func(where []query.Condition) query.Hot {
+		if st.hot != nil {
+			return st.hot(db, where)
+		}
 		tests := rowTests(st.columns, where)
 		groups, rows := look()
 		hot := heldRows{}
@@ -196,18 +199,27 @@ next:
 func (h heldRows) Len() int                          { return len(h) }
 func (h heldRows) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
 
-// Scan knows one kind of bound: to go on behind the key of a row.
 func (h heldRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
-	i := uint32(0)
-	if len(from) > 0 {
-		i = binary.BigEndian.Uint32(from) + 1
-	}
 	var key [4]byte
-	for ; int(i) < len(h); i++ {
-		binary.BigEndian.PutUint32(key[:], i)
-		if !yield(key[:], h[i]) {
+	for i := numberAfter(from); i < len(h); i++ {
+		if !yield(numberKey(&key, i), h[i]) {
 			break
 		}
 	}
 	return nil
+}
+
+// numberKey makes the number of a row its key.
+func numberKey(key *[4]byte, n int) []byte {
+	binary.BigEndian.PutUint32(key[:], uint32(n))
+	return key[:]
+}
+
+// numberAfter is the number of the row to go on with behind that of the key. A scan of such
+// rows knows no other bound.
+func numberAfter(key []byte) int {
+	if len(key) == 0 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint32(key)) + 1
 }

@@ -15,16 +15,57 @@ func userTableColumns() []row.Column {
 }
 
 // userTableRows are the rows of system.users. Of 100,000 users only those are looked at
-// whose ids a condition names, and a row is kept only if it passes the other conditions.
-func userTableRows(db *DB, _ auth.Principal, where []query.Condition, add func(...row.Value)) {
-	users := db.catalog.Users()
+// whose ids a condition names, and only those are shown that pass the other conditions.
+func userTableRows(db *DB, where []query.Condition) query.Hot {
+	users := namedUsers(db.catalog.Users(), where)
 	tests := rowTests(userTableColumns(), where)
-	for _, u := range namedUsers(users, where) {
-		values := [...]row.Value{text(string(u.ID)), textOrNull(u.Name), text(u.Role.String()), textOrNull(u.Metadata), moment(u.Created), moment(u.Updated)}
-		if !slices.ContainsFunc(tests, func(t rowTest) bool { return !t.passes(values[t.column]) }) {
-			add(slices.Clone(values[:])...)
+	if len(tests) == 0 {
+		return userRows(users)
+	}
+	passed := userRows{}
+	for _, u := range users {
+		if !slices.ContainsFunc(tests, func(t rowTest) bool { return !t.passes(userValue(u, t.column)) }) {
+			passed = append(passed, u)
 		}
 	}
+	return passed
+}
+
+// userValue is a value of a row of system.users.
+func userValue(u *catalog.UserRow, column int) row.Value {
+	switch column {
+	case 0:
+		return text(string(u.ID))
+	case 1:
+		return textOrNull(u.Name)
+	case 2:
+		return text(u.Role.String())
+	case 3:
+		return textOrNull(u.Metadata)
+	case 4:
+		return moment(u.Created)
+	default:
+		return moment(u.Updated)
+	}
+}
+
+// userRows is a query.Hot whose keys are the numbers of its rows.
+type userRows []*catalog.UserRow
+
+func (h userRows) Len() int                          { return len(h) }
+func (h userRows) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
+func (h userRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
+	r := row.Row{Schema: 1, Values: make([]row.Value, len(userColumns)+2)}
+	var key [4]byte
+	for i := numberAfter(from); i < len(h); i++ {
+		for column := range r.Values {
+			r.Values[column] = userValue(h[i], column)
+		}
+		if !yield(numberKey(&key, i), &r) {
+			break
+		}
+	}
+	return nil
 }
 
 // namedUsers are the users with the ids that a condition names, else all.

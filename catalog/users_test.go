@@ -36,7 +36,7 @@ func mustUsers(t testing.TB, c *Catalog, want string) {
 	var got []string
 	for _, u := range c.Users().All() {
 		got = append(got, fmt.Sprintf("%s=%s", u.ID, u.Role))
-		if found, ok := c.User(u.ID); !ok || found != u {
+		if found, ok := c.User(u.ID); !ok || *found != *u {
 			t.Errorf("User(%s) is not the one of the list", u.ID)
 		}
 	}
