@@ -60,8 +60,9 @@ bench: build ## print speed as ratios to raw Pebble and raw DuckDB
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-nightly: ## everything, with fuzzing for 10 minutes a target
+nightly: ## everything, with a long model test and fuzzing for 10 minutes a target
 	@$(MAKE) lint test
+	@go test -count=1 -timeout 60m -run TestModel -rapid.checks=3000 .
 	@$(MAKE) fuzz FUZZTIME=10m
 	@$(MAKE) bench
 
