@@ -22,15 +22,13 @@ func (db *DB) authorise(s *statement, early bool) error {
 		if err := authoriseSystemWrite(s); err != nil {
 			return err
 		}
-		if err := refuseClauses(st); err != nil || !early {
+		if err := refuseSystemColumns(st); err != nil || !early {
 			return err
 		}
 		return db.gateExpressions(st)
 	case *sql.ExecuteAs:
 		return db.authoriseExecuteAs(s, st, early)
-	case *sql.Begin, *sql.Commit, *sql.Rollback:
-		return refuseTransaction(st)
-	case *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
+	case *sql.Begin, *sql.Commit, *sql.Rollback, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
 		return nil
 	default:
 		need = auth.DBA
@@ -54,31 +52,21 @@ func (db *DB) authorise(s *statement, early bool) error {
 	return nil
 }
 
-// refuseClauses refuses the parts of a DML statement that arrive later, and writes to
-// system columns.
-func refuseClauses(s sql.Statement) error {
-	type clause struct {
-		what string
-		part *sql.Fragment
-	}
-	var later []clause
+// refuseSystemColumns refuses writes to system columns.
+func refuseSystemColumns(s sql.Statement) error {
 	var columns []sql.ColumnRef
+	var sets []sql.Set
 	switch st := s.(type) {
 	case *sql.Insert:
-		later = []clause{{"INSERT … ON CONFLICT", st.OnConflict}, {"INSERT … RETURNING", st.Returning}}
 		columns = st.Columns
+		if st.Conflict != nil {
+			sets = st.Conflict.Sets
+		}
 	case *sql.Update:
-		later = []clause{{"UPDATE … FROM", st.From}, {"UPDATE … RETURNING", st.Returning}}
-		for _, set := range st.Sets {
-			columns = append(columns, sql.ColumnRef{Name: set.Column, Pos: set.Pos})
-		}
-	case *sql.Delete:
-		later = []clause{{"DELETE … USING", st.Using}, {"DELETE … RETURNING", st.Returning}}
+		sets = st.Sets
 	}
-	for _, c := range later {
-		if c.part != nil {
-			return fail(CodeNotSupportedYet, "%s is not supported yet", c.what).at(c.part.Pos)
-		}
+	for _, set := range sets {
+		columns = append(columns[:len(columns):len(columns)], sql.ColumnRef{Name: set.Column, Pos: set.Pos})
 	}
 	for _, c := range columns {
 		if err := refuseSystemColumn(c.Name, c.Pos); err != nil {
@@ -122,6 +110,14 @@ func (db *DB) gateDefaults(columns []sql.ColumnDef) error {
 func (db *DB) gateExpressions(s sql.Statement) error {
 	var c composer
 	item := func(f sql.Fragment) { c.text(", ").fragment(f) }
+	values := func(sets []sql.Set) {
+		for _, set := range sets {
+			if set.Value.Kind == sql.Other {
+				item(set.Value.Text)
+			}
+		}
+	}
+	var from, where, returning *sql.Fragment
 	c.text("SELECT 1")
 	switch st := s.(type) {
 	case *sql.Insert:
@@ -132,26 +128,36 @@ func (db *DB) gateExpressions(s sql.Statement) error {
 				}
 			}
 		}
+		if st.Conflict != nil {
+			values(st.Conflict.Sets)
+			if st.Conflict.Where != nil {
+				item(*st.Conflict.Where)
+			}
+		}
 		if st.Query != nil {
 			c.text(" FROM ").fragment(*st.Query).text(" AS kalamdb_rows")
 		}
+		returning = st.Returning
 	case *sql.Update:
-		for _, set := range st.Sets {
-			if set.Value.Kind == sql.Other {
-				item(set.Value.Text)
-			}
-		}
-		if st.Where != nil {
-			c.text(" WHERE ").fragment(*st.Where)
-		}
+		values(st.Sets)
+		from, where, returning = st.From, st.Where, st.Returning
 	case *sql.Delete:
-		if st.Where != nil {
-			c.text(" WHERE ").fragment(*st.Where)
+		from, where, returning = st.Using, st.Where, st.Returning
+	}
+	if from != nil {
+		c.text(" FROM ").raw(*from)
+	}
+	if where != nil {
+		c.text("\nWHERE ").fragment(*where)
+	}
+	if len(c.segs) > 0 {
+		if _, err := db.plan(c.String(), func(pos int) int { return c.position(pos, s.Start()) }); err != nil {
+			return err
 		}
 	}
-	if len(c.segs) == 0 {
+	if returning == nil {
 		return nil
 	}
-	_, err := db.plan(c.String(), func(pos int) int { return c.position(pos, s.Start()) })
+	_, err := db.plan("SELECT "+returning.Text, func(pos int) int { return returning.Pos + max(pos-len("SELECT "), 0) })
 	return err
 }

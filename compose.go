@@ -27,11 +27,14 @@ func (c *composer) text(s ...string) *composer {
 
 // fragment adds a piece of the caller's text, in parentheses.
 func (c *composer) fragment(f sql.Fragment) *composer {
-	c.b.WriteByte('(')
+	return c.text("(").raw(f).text(")")
+}
+
+// raw adds a piece of the caller's text that is no single expression.
+func (c *composer) raw(f sql.Fragment) *composer {
 	from := c.b.Len()
 	c.b.WriteString(f.Text)
 	c.segs = append(c.segs, composedSegment{from: from, to: c.b.Len(), source: f.Pos})
-	c.b.WriteByte(')')
 	return c
 }
 

@@ -18,11 +18,11 @@ type defaultCache struct{ byText sync.Map } // text → sql.Expr
 // defaultValue is the value of a column that an INSERT leaves out: NULL without a
 // default (an AUTO_INCREMENT column is filled later), row.ErrSlow if DuckDB has to
 // evaluate it.
-func (ins *inserter) defaultValue(col *row.Column) (row.Value, error) {
+func (db *DB) defaultValue(s *statement, col *row.Column) (row.Value, error) {
 	if col.Default == "" {
 		return row.NullValue, nil
 	}
-	v, err := ins.db.defaults.expr(col.Default).now(ins)
+	v, err := db.defaults.expr(col.Default).now(db, s)
 	if err != nil {
 		return v, err
 	}
@@ -53,24 +53,24 @@ func (d *defaultCache) expr(text string) defaultExpr {
 }
 
 // now evaluates the default for one row.
-func (e defaultExpr) now(ins *inserter) (row.Value, error) {
+func (e defaultExpr) now(db *DB, s *statement) (row.Value, error) {
 	if e.Kind == sql.Literal {
 		return e.Value, nil
 	}
 	switch e.call {
 	case "NOW", "CURRENT_TIMESTAMP":
-		return row.IntValue(row.Timestamp, ins.s.now.UnixMicro()), nil
+		return row.IntValue(row.Timestamp, s.now.UnixMicro()), nil
 	case "SNOWFLAKE_ID":
-		return row.IntValue(row.BigInt, ins.db.buffer.NextID()), nil
+		return row.IntValue(row.BigInt, db.buffer.NextID()), nil
 	case "UUID_V7":
 		id, err := uuid.NewV7()
 		return row.UUIDValue(id), err
 	case "ULID":
 		return row.TextValue(ulid.Make().String()), nil
 	case "CURRENT_USER":
-		return row.TextValue(string(ins.s.req.As.User)), nil
+		return row.TextValue(string(s.req.As.User)), nil
 	case "CURRENT_ROLE":
-		return row.TextValue(ins.s.req.As.Role.String()), nil
+		return row.TextValue(s.req.As.Role.String()), nil
 	}
 	return row.NullValue, row.ErrSlow
 }

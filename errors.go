@@ -48,6 +48,13 @@ const (
 	CodeInternal          = "INTERNAL"
 )
 
+// Codes about the shape of a request.
+const (
+	CodeInvalidStatement       = "INVALID_STATEMENT"
+	CodeTransactionConflict    = "TRANSACTION_CONFLICT"
+	CodeTransactionNotFinished = "TRANSACTION_NOT_FINISHED"
+)
+
 // fail makes an Error without a position.
 func fail(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Position: -1}

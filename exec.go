@@ -23,7 +23,8 @@ type statement struct {
 	sql.Statement
 	namespace string // of its unqualified names
 	req       *Request
-	now       time.Time // what NOW() says all through it
+	now       time.Time    // what NOW() says all through it
+	txn       *transaction // that it is part of; nil if it stands alone
 }
 
 // Exec runs the statements of req in order and stops at the first that fails;
@@ -35,22 +36,38 @@ func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
 		return nil, err
 	}
 	results := make([]Result, 0, len(list))
-	for i := range list {
-		started := time.Now()
-		list[i].now = started
-		q := db.queries.start(&list[i])
-		res, err := db.run1(ctx, &list[i])
-		if err != nil {
-			failure := db.failed(err, i)
-			db.queries.end(q, 0, failure)
-			return results, failure
+	for i := 0; i < len(list); i++ {
+		if _, begins := list[i].Statement.(*sql.Begin); begins {
+			end := i + endOfTransaction(list[i:])
+			got, at, err := db.transact(ctx, list[i:end+1])
+			if err != nil {
+				return results, db.failed(err, i+at)
+			}
+			results, i = append(results, got...), end
+			continue
 		}
-		db.queries.end(q, max(res.Affected, int64(len(res.Rows))), nil)
-		res.Statement = list[i].Verb()
-		res.Took = time.Since(started)
+		list[i].now = time.Now()
+		res, err := db.runTimed(ctx, &list[i])
+		if err != nil {
+			return results, db.failed(err, i)
+		}
 		results = append(results, res)
 	}
 	return results, nil
+}
+
+// runTimed runs one statement, and notes it in system.queries.
+func (db *DB) runTimed(ctx context.Context, s *statement) (Result, error) {
+	started := time.Now()
+	q := db.queries.start(s)
+	res, err := db.run1(ctx, s)
+	if err != nil {
+		db.queries.end(q, 0, asError(err))
+		return Result{}, err
+	}
+	db.queries.end(q, max(res.Affected, int64(len(res.Rows))), nil)
+	res.Statement, res.Took = s.Verb(), time.Since(started)
+	return res, nil
 }
 
 // failed finishes the error of statement i, and logs it if it is ours.
@@ -135,6 +152,9 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 			namespace = use.Namespace
 		}
 	}
+	if at, err := db.checkTransactions(list); err != nil {
+		return nil, db.failed(err, at)
+	}
 	return list, nil
 }
 
@@ -167,8 +187,10 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return Result{}, db.dropUser(ctx, s, st)
 	case *sql.ExecuteAs:
 		return db.executeAs(ctx, s, st)
-	case *sql.Begin, *sql.Commit, *sql.Rollback:
-		return Result{}, refuseTransaction(st)
+	case *sql.Begin:
+		return Result{}, nil
+	case *sql.Commit, *sql.Rollback:
+		return s.txn.end(ctx, st)
 	case *sql.ShowTableStats:
 		return db.showTableStats(ctx, s, st)
 	case *sql.ShowNamespaces:

@@ -35,11 +35,18 @@ type inserter struct {
 // insert runs an INSERT.
 func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result, error) {
 	t, err := db.writable(s, st.Table)
+	if err == nil {
+		err = s.checkParams()
+	}
 	if err != nil {
 		return Result{}, err
 	}
 	ins, err := newInserter(db, s, t, st)
 	if err != nil {
+		return Result{}, err
+	}
+	c := &change{db: db, s: s, table: t}
+	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning); err != nil {
 		return Result{}, err
 	}
 	var rows [][]row.Value
@@ -48,25 +55,33 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	} else {
 		rows, err = ins.values(ctx, st)
 	}
+	if err == nil {
+		err = ins.finish(rows)
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	if err := ins.finish(rows); err != nil {
-		return Result{}, err
+	inserts := make([]ingest.Mutation, len(rows))
+	for i, values := range rows {
+		inserts[i] = ingest.Mutation{Op: row.Insert, Values: values}
+		if inserts[i].Key, err = c.keyOf(values); err != nil {
+			return Result{}, err
+		}
 	}
-	return ins.commit(ctx, rows)
-}
-
-// writable finds the table of a DML statement.
-func (db *DB) writable(s *statement, name sql.Name) (*catalog.Table, error) {
-	if name.Namespace == systemNS || name.Namespace == infoSchemaNS {
-		return nil, fail(CodeNotSupportedYet, "writing to %s.%s is not supported yet", name.Namespace, name.Name).at(name.Pos)
+	if st.Conflict != nil {
+		up, err := newUpsert(c, st, inserts)
+		if err != nil {
+			return Result{}, err
+		}
+		c.look, c.again = up.look, true
+		return c.run(ctx)
 	}
-	t, err := db.table(s, name)
-	if err != nil {
-		return nil, err
+	c.look = func(ctx context.Context, at *tableSources) (*effect, error) {
+		e := c.effectOn()
+		e.Mutations = inserts
+		return e, c.refuseTaken(ctx, at, inserts)
 	}
-	return t, s.allowWrite(t, name.Pos)
+	return c.run(ctx)
 }
 
 func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inserter, error) {
@@ -119,17 +134,10 @@ func (ins *inserter) values(ctx context.Context, st *sql.Insert) ([][]row.Value,
 	if n := len(list); n > valuesRowsMax {
 		return nil, fail(CodeTooLarge, "%d rows in one INSERT, the limit is %d", n, valuesRowsMax)
 	}
-	used := 0
 	for _, exprs := range list {
 		if len(exprs) != ins.width {
 			return nil, fail(CodeSyntax, "a row has %d values, expected %d", len(exprs), ins.width).at(rowPosition(st, exprs))
 		}
-		for i := range exprs {
-			used = max(used, exprs[i].Param)
-		}
-	}
-	if n := len(ins.s.req.Params); n != used {
-		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", used, n)
 	}
 	rows := make([][]row.Value, len(list))
 	var slow []slowCell
@@ -167,25 +175,32 @@ func rowPosition(st *sql.Insert, exprs []sql.Expr) int {
 func (ins *inserter) fastCell(j int, exprs []sql.Expr) (row.Value, error) {
 	col := &ins.schema.Columns[j]
 	i := ins.cells[j]
-	if i < 0 || exprs[i].Kind == sql.DefaultValue {
-		return ins.defaultValue(col)
+	if i < 0 {
+		return ins.db.defaultValue(ins.s, col)
 	}
-	e := &exprs[i]
-	var v row.Value
-	var err error
+	return ins.db.fastValue(ins.s, col, &exprs[i])
+}
+
+// fastValue is what e, a literal, a parameter or DEFAULT, gives to col; row.ErrSlow says
+// that DuckDB has to evaluate it.
+func (db *DB) fastValue(s *statement, col *row.Column, e *sql.Expr) (v row.Value, err error) {
 	switch e.Kind {
 	case sql.Literal:
 		v, err = row.Coerce(e.Value, col.Type)
 	case sql.Param:
-		v, err = row.CoerceParam(ins.s.req.Params[e.Param-1], col.Type)
+		v, err = row.CoerceParam(s.req.Params[e.Param-1], col.Type)
+	case sql.DefaultValue:
+		v, err = db.defaultValue(s, col)
 	default:
 		return v, row.ErrSlow
 	}
-	if err != nil && !errors.Is(err, row.ErrSlow) {
+	if err != nil && !isSlow(err) {
 		return v, fail(CodeInvalidValue, "column %s: %s", col.Name, err).at(e.Text.Pos)
 	}
 	return v, err
 }
+
+func isSlow(err error) bool { return errors.Is(err, row.ErrSlow) }
 
 // A slowCell is a cell of INSERT … VALUES that only DuckDB can evaluate.
 type slowCell struct{ row, col int }
@@ -247,7 +262,7 @@ func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [
 		k = end
 	}
 	c.text(") AS kalamdb_rows")
-	got, err := ins.run(ctx, &c, start, valuesRowsMax, false)
+	got, err := ins.run(ctx, &c, start, valuesRowsMax)
 	if err != nil {
 		return err
 	}
@@ -287,7 +302,7 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 		c.text("c", fmt.Sprint(i))
 	}
 	c.text(")")
-	return ins.run(ctx, &c, q.Pos, insertedRowsMax, true)
+	return ins.run(ctx, &c, q.Pos, insertedRowsMax)
 }
 
 // checkWidth refuses a query with too few or too many columns. Those that SELECT * of
@@ -295,7 +310,7 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 func (ins *inserter) checkWidth(ctx context.Context, q sql.Fragment) error {
 	var c composer
 	c.text("SELECT * FROM ").fragment(q).text(" AS kalamdb_rows LIMIT 0")
-	rows, err := ins.db.selectRows(ctx, ins.s, c.String(), func(pos int) int { return c.position(pos, q.Pos) })
+	rows, err := ins.query(ctx, &c, q.Pos)
 	if err != nil {
 		return err
 	}
@@ -311,21 +326,9 @@ func (ins *inserter) checkWidth(ctx context.Context, q sql.Fragment) error {
 	return rows.Err()
 }
 
-// run answers a composed SELECT, at most rowsMax rows of it. It has to use all
-// parameters of the request if exactParams.
-func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, exactParams bool) ([][]row.Value, error) {
-	where := func(pos int) int { return c.position(pos, start) }
-	plan, err := ins.db.plan(c.String(), where)
-	if err != nil {
-		return nil, err
-	}
-	params := ins.s.req.Params
-	if n := plan.Params(); exactParams && n != len(params) || n > len(params) {
-		return nil, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", n, len(params))
-	} else {
-		params = params[:n]
-	}
-	rows, err := ins.db.planRows(ctx, ins.s, plan, params, where)
+// run answers a composed SELECT, at most rowsMax rows of it.
+func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) ([][]row.Value, error) {
+	rows, err := ins.query(ctx, c, start)
 	if err != nil {
 		return nil, err
 	}
@@ -338,6 +341,16 @@ func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int, e
 		got = append(got, slices.Clone(rows.Values()))
 	}
 	return got, rows.Err()
+}
+
+// query runs a composed SELECT; the parameters of the request may have other uses too.
+func (ins *inserter) query(ctx context.Context, c *composer, start int) (*Rows, error) {
+	where := func(pos int) int { return c.position(pos, start) }
+	plan, err := ins.db.plan(c.String(), where)
+	if err != nil {
+		return nil, err
+	}
+	return ins.db.planRows(ctx, ins.s, plan, ins.s.req.Params[:plan.Params()], where)
 }
 
 // finish fills in the values that the server makes, and checks types and NOT NULL.
@@ -384,84 +397,4 @@ func conform(v row.Value, col *row.Column) (row.Value, error) {
 		return v, fail(CodeInvalidValue, "column %s: %s", col.Name, err)
 	}
 	return v, nil
-}
-
-// commit makes the rows durable, unless a stored row has one of their keys.
-func (ins *inserter) commit(ctx context.Context, rows [][]row.Value) (Result, error) {
-	if len(rows) == 0 {
-		return Result{IsWrite: true}, nil
-	}
-	p := ins.s.partition(ins.table)
-	w := ingest.Write{Partition: p, Schema: ins.schema, Mutations: make([]ingest.Mutation, len(rows))}
-	for i, values := range rows {
-		key := ins.schema.KeyOf(values)
-		if len(key) > keyBytesMax {
-			return Result{}, fail(CodeTooLarge, "a primary key of %d bytes, the limit is %d", len(key), keyBytesMax)
-		}
-		w.Mutations[i] = ingest.Mutation{Op: row.Insert, Key: key, Values: values}
-	}
-	return ins.db.commitRetrying(ctx, func() (ingest.Write, error) {
-		w.Epoch = ins.db.buffer.Epoch(p)
-		return w, ins.db.refuseStored(ctx, ins.schema, &w)
-	})
-}
-
-// commitRetrying commits what look prepares, and looks again while others change
-// the same rows in between.
-func (db *DB) commitRetrying(ctx context.Context, look func() (ingest.Write, error)) (Result, error) {
-	for try := 1; ; try++ {
-		w, err := look()
-		if err != nil {
-			return Result{}, err
-		}
-		if len(w.Mutations) == 0 {
-			return Result{IsWrite: true}, nil
-		}
-		done, err := db.buffer.Commit(ctx, w)
-		if err == nil {
-			return Result{IsWrite: true, Affected: int64(len(w.Mutations)), Seq: done.Last}, nil
-		}
-		if !errors.Is(err, ingest.ErrConflict) || try == commitTriesMax {
-			return Result{}, err
-		}
-	}
-}
-
-// refuseStored refuses an insert whose key a flushed row has. A buffered row is
-// newer than any flushed one, so ingest decides alone about the keys it knows. A
-// generated key is larger than those of every file, which costs one comparison each.
-func (db *DB) refuseStored(ctx context.Context, schema *row.Schema, w *ingest.Write) error {
-	m := db.lake.Manifest(w.Partition)
-	defer m.Release()
-	if len(m.Files) == 0 {
-		return nil
-	}
-	keys := make([][]byte, len(w.Mutations))
-	for i := range w.Mutations {
-		keys[i] = w.Mutations[i].Key
-	}
-	stored, err := db.lake.Find(ctx, m, schema, keys)
-	if err != nil {
-		return err
-	}
-	var view *ingest.View
-	for key, r := range stored {
-		if r.Deleted {
-			continue
-		}
-		if view == nil {
-			view = db.buffer.View()
-			defer view.Close()
-		}
-		snap, err := view.Partition(ctx, w.Partition)
-		if err != nil {
-			return err
-		}
-		if _, buffered, err := snap.Get([]byte(key)); err != nil {
-			return err
-		} else if !buffered {
-			return &ingest.DuplicateError{Partition: w.Partition, Key: []byte(key)}
-		}
-	}
-	return nil
 }

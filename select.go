@@ -48,13 +48,25 @@ func (db *DB) selectRows(ctx context.Context, s *statement, text string, where r
 
 // planRows is selectRows with the plan made and the parameters chosen.
 func (db *DB) planRows(ctx context.Context, s *statement, plan *query.Plan, params []row.Value, where relocate) (*Rows, error) {
-	rels, release, err := db.relations(ctx, s, plan.Tables(), where)
+	sources, release := db.sources(s)
+	rows, err := sources.rows(ctx, s, plan, nil, params, where)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	rows.done = release
+	return rows, nil
+}
+
+// rows runs plan over the moment of ts, which must stay until the rows are closed.
+// affected is the table of that name, nil if the plan does not read it.
+func (ts *tableSources) rows(ctx context.Context, s *statement, plan *query.Plan, affected *query.Relation, params []row.Value, where relocate) (*Rows, error) {
+	rels, err := ts.relations(ctx, s, plan.Tables(), affected, where)
 	if err != nil {
 		return nil, err
 	}
-	res, err := db.engine.Query(ctx, plan, rels, params, db.session(s))
+	res, err := ts.db.engine.Query(ctx, plan, rels, params, ts.db.session(s))
 	if err != nil {
-		release()
 		return nil, relocated(err, where)
 	}
 	columns := make([]Column, len(res.Columns()))
@@ -62,7 +74,7 @@ func (db *DB) planRows(ctx context.Context, s *statement, plan *query.Plan, para
 		columns[i] = Column{Name: c.Name, Type: c.Type}
 	}
 	wrap := func(err error) error { return relocated(err, where) }
-	return &Rows{columns: columns, src: res, done: release, wrap: wrap}, nil
+	return &Rows{columns: columns, src: res, done: func() {}, wrap: wrap}, nil
 }
 
 func (db *DB) runSelect(ctx context.Context, s *statement, sel *sql.Select) (Result, error) {

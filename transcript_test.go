@@ -88,12 +88,12 @@ func testParams(t *testing.T, list string) []row.Value {
 func transcript(results []kalamdb.Result, err error) string {
 	var b strings.Builder
 	for _, r := range results {
-		switch {
-		case r.IsWrite:
+		if r.IsWrite {
 			fmt.Fprintf(&b, "%s %d\n", r.Statement, r.Affected)
-		case r.Columns == nil:
+		} else if r.Columns == nil {
 			fmt.Fprintf(&b, "%s\n", r.Statement)
-		default:
+		}
+		if r.Columns != nil {
 			for i, c := range r.Columns {
 				if i > 0 {
 					b.WriteString(" | ")

@@ -1,184 +1,267 @@
 package kalamdb
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
-	"kalamdb/catalog"
 	"kalamdb/ingest"
 	"kalamdb/query"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
 
-// A rewriter runs an UPDATE or a DELETE: one SELECT picks the affected rows, each
-// with the Seq of the version it saw and the new values; the commit goes through
-// only if none of these rows has changed since, else everything runs again.
+// A rewriter runs an UPDATE or a DELETE. A statement that names one whole key looks the
+// row up (single); for every other one a SELECT picks the affected rows, each with the
+// Seq of the version it saw and the new values.
 type rewriter struct {
-	db      *DB
-	s       *statement
-	table   *catalog.Table
-	schema  *row.Schema
-	plan    *query.Plan
-	where   relocate
-	targets []int // columns that the statement sets, in the order of the SELECT; nil for DELETE
+	*change
 	op      row.Op
+	name    sql.Name
+	alias   string
+	sets    []sql.Set
+	targets []int         // the columns they assign to
+	others  *sql.Fragment // FROM of UPDATE, USING of DELETE
+	cond    *sql.Fragment
+
+	plan  *query.Plan
+	where relocate
 }
 
 func (db *DB) update(ctx context.Context, s *statement, st *sql.Update) (Result, error) {
-	t, err := db.writable(s, st.Table)
-	if err != nil {
-		return Result{}, err
-	}
-	rw := &rewriter{db: db, s: s, table: t, schema: t.Schema(), op: row.Update}
-	for _, set := range st.Sets {
-		j, err := columnOf(t, set.Column, set.Pos)
-		if err != nil {
-			return Result{}, err
-		}
-		for _, other := range rw.targets {
-			if other == j {
-				return Result{}, fail(CodeSyntax, "column %s is set twice", set.Column).at(set.Pos)
-			}
-		}
-		rw.targets = append(rw.targets, j)
-	}
-	return rw.run(ctx, st.Table, st.Alias, st.Sets, st.Where, st.Start())
+	rw := &rewriter{op: row.Update, name: st.Table, alias: st.Alias, sets: st.Sets, others: st.From, cond: st.Where}
+	return rw.start(ctx, db, s, st.Returning)
 }
 
 func (db *DB) delete(ctx context.Context, s *statement, st *sql.Delete) (Result, error) {
-	t, err := db.writable(s, st.Table)
+	rw := &rewriter{op: row.Delete, name: st.Table, alias: st.Alias, others: st.Using, cond: st.Where}
+	return rw.start(ctx, db, s, st.Returning)
+}
+
+// start checks the statement, chooses the way to the rows, and runs.
+func (rw *rewriter) start(ctx context.Context, db *DB, s *statement, returning *sql.Fragment) (Result, error) {
+	t, err := db.writable(s, rw.name)
+	if err == nil {
+		err = s.checkParams()
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	rw := &rewriter{db: db, s: s, table: t, schema: t.Schema(), op: row.Delete}
-	return rw.run(ctx, st.Table, st.Alias, nil, st.Where, st.Start())
-}
-
-// run composes the SELECT, then picks and commits until nobody interferes.
-func (rw *rewriter) run(ctx context.Context, name sql.Name, alias string, sets []sql.Set, where *sql.Fragment, start int) (Result, error) {
-	c := rw.compose(name, alias, sets, where)
-	rw.where = func(pos int) int { return c.position(pos, start) }
-	var err error
-	if rw.plan, err = rw.db.plan(c.String(), rw.where); err != nil {
+	rw.change = &change{db: db, s: s, table: t}
+	if rw.targets, err = targetsOf(t, rw.sets); err != nil {
 		return Result{}, err
 	}
-	if rw.plan.Unnests() {
-		return Result{}, fail(CodeSyntax, "a value of an UPDATE gives several rows, expected one: unnest makes rows").at(start)
+	if rw.returning, err = db.newReturning(s, t, rw.alias, returning); err != nil {
+		return Result{}, err
 	}
-	if n := len(rw.s.req.Params); n != rw.plan.Params() {
-		return Result{}, fail(CodeInvalidParams, "the statement uses %d parameters, %d were given", rw.plan.Params(), n)
+	if key, ok := rw.wholeKey(); ok {
+		rw.look = rw.single(key)
+	} else {
+		if err := rw.prepare(); err != nil {
+			return Result{}, err
+		}
+		rw.look = rw.pick
 	}
-	ctx, cancel := context.WithTimeout(ctx, rw.db.statementTimeout) // the wait for the lock included
+	if s.txn != nil {
+		return rw.run(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, db.statementTimeout) // the wait for the lock included
 	defer cancel()
-	p := rw.s.partition(rw.table)
-	release, err := rw.db.writers.lock(ctx, p)
+	release, err := db.writers.lock(ctx, s.partition(t))
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
-	var affected int64
-	res, err := rw.db.commitRetrying(ctx, func() (ingest.Write, error) {
-		w := ingest.Write{Partition: p, Schema: rw.schema, Epoch: rw.db.buffer.Epoch(p)}
-		w.Mutations, affected, err = rw.pick(ctx)
-		return w, err
-	})
-	res.Affected = affected
-	return res, err
+	return rw.run(ctx)
+}
+
+// prepare has the SELECT parsed and passed by the gate.
+func (rw *rewriter) prepare() (err error) {
+	c, start := rw.compose(), rw.s.Start()
+	rw.where = func(pos int) int { return c.position(pos, start) }
+	if rw.plan, err = rw.db.plan(c.String(), rw.where); err != nil {
+		return err
+	}
+	if rw.plan.Unnests() {
+		return errUnnest().at(start)
+	}
+	return nil
+}
+
+func errUnnest() *Error {
+	return fail(CodeSyntax, "a value of an UPDATE gives several rows, expected one: unnest makes rows")
 }
 
 // compose makes SELECT _seq, _updated, every column, every new value FROM the table.
-func (rw *rewriter) compose(name sql.Name, alias string, sets []sql.Set, where *sql.Fragment) *composer {
+// A row that several rows of the other tables match comes once, with any one of them.
+func (rw *rewriter) compose() *composer {
 	var c composer
-	as := "" // without an alias the columns may be qualified by the namespace too
-	if alias == "" {
-		alias = sql.QuoteIdent(name.Name)
-	} else {
-		alias = sql.QuoteIdent(alias)
+	alias, as := sql.QuoteIdent(rw.name.Name), "" // without an alias the columns may be qualified by the namespace too
+	if rw.alias != "" {
+		alias = sql.QuoteIdent(rw.alias)
 		as = " AS " + alias
 	}
-	c.text("SELECT ", alias, "._seq, ", alias, "._updated")
-	for _, col := range rw.schema.Columns {
+	schema := rw.table.Schema()
+	c.text("SELECT ")
+	if rw.others != nil {
+		c.text("DISTINCT ON (")
+		for i, j := range schema.KeyIndexes() {
+			if i > 0 {
+				c.text(", ")
+			}
+			c.text(alias, ".", sql.QuoteIdent(schema.Columns[j].Name))
+		}
+		c.text(") ")
+	}
+	c.text(alias, "._seq, ", alias, "._updated")
+	for _, col := range schema.Columns {
 		c.text(", ", alias, ".", sql.QuoteIdent(col.Name))
 	}
-	for i, set := range sets {
-		c.text(", ").cast(&rw.schema.Columns[rw.targets[i]], &set.Value)
+	for i := range rw.sets {
+		c.text(", ").cast(&schema.Columns[rw.targets[i]], &rw.sets[i].Value)
 	}
 	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), as)
+	if rw.others != nil {
+		c.text(", ").raw(*rw.others)
+	}
 	// A condition or a value that names _deleted shows deleted rows, which no statement
 	// may change.
-	c.text(" WHERE NOT ", alias, ".", row.ColDeleted)
-	if where != nil {
-		c.text(" AND ").fragment(*where)
+	c.text("\nWHERE NOT ", alias, ".", row.ColDeleted)
+	if rw.cond != nil {
+		c.text(" AND ").fragment(*rw.cond)
 	}
 	return &c
 }
 
-// pick runs the SELECT and makes a mutation of each row; an update that changes the
-// primary key is a delete and an insert.
-func (rw *rewriter) pick(ctx context.Context) (muts []ingest.Mutation, affected int64, err error) {
-	rows, err := rw.db.planRows(ctx, rw.s, rw.plan, rw.s.req.Params, rw.where)
+// pick runs the SELECT.
+func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error) {
+	w := &rewriting{c: rw.change, e: rw.effectOn()}
+	rows, err := at.rows(ctx, rw.s, rw.plan, nil, rw.s.req.Params[:rw.plan.Params()], rw.where)
 	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	var inserts []ingest.Mutation
-	width := len(rw.schema.Columns)
-	for rows.Next() {
-		values := rows.Values()
-		old := &row.Row{Seq: row.Seq(values[0].Int()), Updated: values[1].Int(), Schema: rw.schema.Version, Values: make([]row.Value, width)}
-		for j := range old.Values {
-			if old.Values[j], err = conform(values[2+j], &rw.schema.Columns[j]); err != nil {
-				return nil, 0, err
-			}
-		}
-		affected++
-		m := ingest.Mutation{Op: rw.op, Key: rw.schema.KeyOf(old.Values), Values: old.Values, OldSeq: old.Seq, Old: old}
-		if rw.op == row.Delete {
-			muts = append(muts, m)
-			continue
-		}
-		m.Values = append([]row.Value(nil), old.Values...)
-		for i, j := range rw.targets {
-			if m.Values[j], err = conform(values[2+width+i], &rw.schema.Columns[j]); err != nil {
-				return nil, 0, err
-			}
-		}
-		if key := rw.schema.KeyOf(m.Values); string(key) != string(m.Key) {
-			if len(key) > keyBytesMax {
-				return nil, 0, fail(CodeTooLarge, "a primary key of %d bytes, the limit is %d", len(key), keyBytesMax)
-			}
-			inserts = append(inserts, ingest.Mutation{Op: row.Insert, Key: key, Values: m.Values})
-			m.Op, m.Values = row.Delete, old.Values
-		}
-		muts = append(muts, m)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, 0, err
-	}
-	if len(inserts) > 0 {
-		if muts, err = rw.withInserts(ctx, muts, inserts); err != nil {
-			return nil, 0, err
-		}
-	}
-	return muts, affected, nil
-}
-
-// withInserts adds the rows that got a new key, which no other flushed row may have.
-func (rw *rewriter) withInserts(ctx context.Context, muts, inserts []ingest.Mutation) ([]ingest.Mutation, error) {
-	leaving := map[string]bool{}
-	for _, m := range muts {
-		if m.Op == row.Delete {
-			leaving[string(m.Key)] = true
-		}
-	}
-	check := ingest.Write{Partition: rw.s.partition(rw.table)}
-	for _, m := range inserts {
-		if !leaving[string(m.Key)] {
-			check.Mutations = append(check.Mutations, m)
-		}
-	}
-	if err := rw.db.refuseStored(ctx, rw.schema, &check); err != nil {
 		return nil, err
 	}
-	return append(muts, inserts...), nil
+	defer rows.Close()
+	schema := rw.table.Schema()
+	width := len(schema.Columns)
+	for rows.Next() {
+		values := rows.Values()
+		old := &row.Row{Seq: row.Seq(values[0].Int()), Updated: values[1].Int(), Schema: schema.Version, Values: make([]row.Value, width)}
+		for j := range old.Values {
+			if old.Values[j], err = conform(values[2+j], &schema.Columns[j]); err != nil {
+				return nil, err
+			}
+		}
+		var changed []row.Value
+		if rw.op == row.Update {
+			changed = append(changed, old.Values...)
+			for i, j := range rw.targets {
+				if changed[j], err = conform(values[2+width+i], &schema.Columns[j]); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := rw.rewrite(w, old, changed); err != nil {
+			return nil, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if rw.returning != nil { // in an order that does not depend on files
+		slices.SortFunc(w.e.Mutations, func(a, b ingest.Mutation) int { return bytes.Compare(a.Key, b.Key) })
+	}
+	return w.finish(ctx, at)
+}
+
+// rewrite adds what the statement does to old.
+func (rw *rewriter) rewrite(w *rewriting, old *row.Row, changed []row.Value) error {
+	if rw.op == row.Delete {
+		w.delete(old)
+		return nil
+	}
+	return w.update(old, changed)
+}
+
+// wholeKey is the primary key that the condition names, if it is no more than that.
+func (rw *rewriter) wholeKey() ([]byte, bool) {
+	if rw.others != nil || rw.cond == nil {
+		return nil, false
+	}
+	list, ok := sql.Equalities(*rw.cond)
+	schema := rw.table.Schema()
+	indexes := schema.KeyIndexes()
+	if !ok || len(list) != len(indexes) {
+		return nil, false
+	}
+	called := names(rw.name, rw.alias)[0]
+	var key []byte
+	for _, j := range indexes {
+		found := false
+		for _, e := range list {
+			if e.Column.Column != schema.Columns[j].Name || e.Column.Qualifier != "" && e.Column.Qualifier != called {
+				continue
+			}
+			v := e.Value.Value
+			if e.Value.Kind == sql.Param {
+				v = rw.s.req.Params[e.Value.Param-1]
+			}
+			if v, found = sameKind(v, schema.Columns[j].Type); !found {
+				return nil, false
+			}
+			key = row.AppendKey(key, v)
+			break
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return key, true
+}
+
+// sameKind is v as a value of type t if comparing it with one needs no cast that could
+// change it.
+func sameKind(v row.Value, t row.Type) (row.Value, bool) {
+	switch v.Kind() {
+	case row.SmallInt, row.Int, row.BigInt:
+		switch t.Kind {
+		case row.SmallInt, row.Int, row.BigInt:
+			v, err := row.Coerce(v, t)
+			return v, err == nil
+		}
+		return v, false
+	case row.Text:
+		if t.Kind == row.UUID {
+			v, err := row.Coerce(v, t)
+			return v, err == nil
+		}
+	}
+	return v, v.Kind() == t.Kind && (t.Kind == row.Text || t.Kind == row.UUID)
+}
+
+// single looks up the row with the key.
+func (rw *rewriter) single(key []byte) func(ctx context.Context, at *tableSources) (*effect, error) {
+	set := &setter{c: rw.change, names: names(rw.name, rw.alias), sets: rw.sets, targets: rw.targets}
+	return func(ctx context.Context, at *tableSources) (*effect, error) {
+		w := &rewriting{c: rw.change, e: rw.effectOn()}
+		found, err := at.find(ctx, rw.table, w.e.Partition, [][]byte{key})
+		if err != nil {
+			return nil, err
+		}
+		old := found[string(key)]
+		if old == nil || old.Deleted {
+			return w.e, set.check(ctx, at)
+		}
+		var changed []row.Value
+		if rw.op == row.Update {
+			got, err := set.apply(ctx, at, []pair{{old: old}})
+			if err != nil {
+				return nil, err
+			}
+			changed = got[0]
+		}
+		if err := rw.rewrite(w, old, changed); err != nil {
+			return nil, err
+		}
+		return w.finish(ctx, at)
+	}
 }

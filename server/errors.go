@@ -63,6 +63,9 @@ var statuses = map[string]int{
 	"OUT_OF_MEMORY":       503,
 	"CANCELLED":           503,
 	"STATEMENT_TIMEOUT":   504,
+
+	"TRANSACTION_NOT_FINISHED": 400,
+	"TRANSACTION_CONFLICT":     409,
 }
 
 // retryAfterDefault is for errors that pass by themselves and do not say when.

@@ -1,0 +1,102 @@
+package sql
+
+import "strings"
+
+// The shapes of expressions that need no DuckDB. What is not certainly one of them is
+// left to it.
+
+// An Operand is a column, or else a literal or a parameter.
+type Operand struct {
+	IsColumn          bool
+	Qualifier, Column string // folded to lower case; Qualifier may be empty
+	Value             Expr   // of kind Literal or Param
+}
+
+// An Equality is column = value.
+type Equality struct {
+	Column Operand
+	Value  Expr
+}
+
+// Equalities takes apart a condition of the shape a = 1 AND b = $1 AND ….
+func Equalities(f Fragment) ([]Equality, bool) {
+	p := parser{lexer: newLexer(f.Text)}
+	p.advance()
+	var list []Equality
+	for {
+		left, ok := p.operand()
+		if !ok || !p.acceptSym('=') {
+			return nil, false
+		}
+		right, ok := p.operand()
+		if !ok || left.IsColumn == right.IsColumn {
+			return nil, false
+		}
+		if right.IsColumn {
+			left, right = right, left
+		}
+		list = append(list, Equality{Column: left, Value: right.Value})
+		if p.tok.kind == tokEnd {
+			return list, true
+		}
+		if !p.accept("AND") {
+			return nil, false
+		}
+	}
+}
+
+// Sum takes apart an expression of the shape a, a + b or a - b; op is 0, '+' or '-'.
+func Sum(f Fragment) (left Operand, op byte, right Operand, ok bool) {
+	p := parser{lexer: newLexer(f.Text)}
+	p.advance()
+	if left, ok = p.operand(); !ok || p.tok.kind == tokEnd {
+		return left, 0, right, ok
+	}
+	if !p.sym('+') && !p.sym('-') {
+		return left, 0, right, false
+	}
+	op = p.tok.sym
+	p.advance()
+	right, ok = p.operand()
+	return left, op, right, ok && p.tok.kind == tokEnd
+}
+
+// operand takes a column, a literal or a parameter.
+func (p *parser) operand() (o Operand, ok bool) {
+	before := *p
+	if o.Value, ok = p.literal(); ok {
+		return o, o.Value.Kind == Literal || o.Value.Kind == Param
+	}
+	*p = before
+	if p.tok.kind != tokWord && p.tok.kind != tokQuoted {
+		return o, false
+	}
+	o.IsColumn = true
+	o.Column, _, _ = p.name("a column")
+	if p.acceptSym('.') {
+		var err error
+		o.Qualifier = o.Column
+		if o.Column, _, err = p.name("a column"); err != nil {
+			return o, false
+		}
+	}
+	return o, true
+}
+
+// ParamsOf is the highest n of the parameters $n in text.
+func ParamsOf(text string) int {
+	if strings.IndexByte(text, '$') < 0 {
+		return 0
+	}
+	highest := 0
+	l := newLexer(text)
+	for t := l.next(); t.kind != tokEnd && t.kind != tokBad; t = l.next() {
+		if t.kind != tokParam {
+			continue
+		}
+		if n, ok := paramNumber(text[t.start:t.end]); ok {
+			highest = max(highest, n)
+		}
+	}
+	return highest
+}
