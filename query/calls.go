@@ -1,6 +1,11 @@
 package query
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+
+	"kalamdb/row"
+)
 
 // builtin says whether f names a function of DuckDB or calls one as a method of a
 // column; functions of a catalog, as in system.main.now(), would go behind ours.
@@ -47,6 +52,9 @@ func (g *gate) function(n node) {
 		}
 		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is allowed with small constant arguments only", name)
 	}
+	if vectorFunctions[name] {
+		g.vectors(args)
+	}
 	if !allowedFunctions[name] || !builtin(n) {
 		g.refuse("FORBIDDEN_FUNCTION", n.pos(), "the function %s is not allowed", strconv.Quote(name))
 	}
@@ -54,6 +62,55 @@ func (g *gate) function(n node) {
 	if s := n.str("schema"); s != "" && s != "main" {
 		g.mention([]string{n.str("catalog"), s}[btoi(n.str("catalog") == ""):])
 	}
+}
+
+// vectors lets a vector be written as a plain list or a parameter: DuckDB takes neither
+// for the FLOAT[n] that an EMBEDDING is.
+func (g *gate) vectors(args []node) {
+	for _, a := range args {
+		if id, err := strconv.Atoi(a.str("identifier")); err == nil && a.str("class") == "PARAMETER" {
+			g.p.vectors = append(g.p.vectors, id)
+			continue
+		}
+		elems := a.list("children")
+		i := g.tokenAt(a.pos()) - 1 // [a, b] is main.list_value(a, b) at a
+		if a.str("function_name") != "list_value" || a.str("schema") != "main" || i < 0 || g.word(i) != "[" {
+			continue
+		}
+		for depth := 0; i < len(g.tokens); i++ {
+			switch g.word(i) {
+			case "[", "(", "{":
+				depth++
+			case "]", ")", "}":
+				depth--
+			}
+			if depth == 0 {
+				end := g.tokens[i].end
+				g.p.cuts = append(g.p.cuts, cut{end, end, "::FLOAT[" + strconv.Itoa(len(elems)) + "]"})
+				break
+			}
+		}
+	}
+}
+
+// vectorValues are params with the lists that are vectors as such.
+func (p *Plan) vectorValues(params []row.Value) []row.Value {
+	copied := false
+	for _, id := range p.vectors {
+		list := params[id-1]
+		if list.Kind() != row.List || len(list.List()) == 0 || len(list.List()) > row.EmbeddingDimMax {
+			continue
+		}
+		v, err := row.Coerce(list, row.Type{Kind: row.Embedding, Dim: uint16(len(list.List()))})
+		if err != nil {
+			continue // DuckDB says what does not fit
+		}
+		if !copied {
+			params, copied = slices.Clone(params), true
+		}
+		params[id-1] = v
+	}
+	return params
 }
 
 // lambdaCall walks a call whose first argument is a list and the others lambdas.

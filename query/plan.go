@@ -30,6 +30,7 @@ type Plan struct {
 	cuts    []cut
 	likes   []likeRef
 	short   []int // parameters that may have shortMax bytes
+	vectors []int // parameters that are vectors
 	stars   []starRef
 	params  int
 	uses    []paramUse // ascending by start

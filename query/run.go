@@ -191,6 +191,7 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 			return nil, &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d has more than %d bytes, the limit of a replacement", id, shortMax), Pos: -1}
 		}
 	}
+	params = p.vectorValues(params)
 	if open := e.open.Load(); open >= e.o.OpenResultBytesMax {
 		return nil, &Error{Code: "BUSY", Message: fmt.Sprintf("results of %d bytes are still being read, the limit of all results together is %d bytes: try again", open, e.o.OpenResultBytesMax), Pos: -1}
 	}
