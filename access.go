@@ -3,6 +3,7 @@ package kalamdb
 import (
 	"kalamdb/auth"
 	"kalamdb/catalog"
+	"kalamdb/live"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
@@ -69,6 +70,14 @@ func (s *statement) allowWrite(t *catalog.Table, pos int) error {
 // refuseStream is the error of a statement that a STREAM table does not have.
 func refuseStream(t *catalog.Table, what string) *Error {
 	return fail(CodeWrongTableType, "%s is a STREAM table: its events come by INSERT and go by themselves, %s is not possible", t.Ref, what)
+}
+
+// endUnreadable ends the live queries of those who may not see t any more. For them it
+// is gone.
+func (db *DB) endUnreadable(t *catalog.Table) {
+	db.hub.End(live.ReasonTableDropped, func(q *live.Spec) bool {
+		return q.Partition.Table.ID == t.Ref.ID && !mayRead(auth.Principal{User: row.UserID(q.User), Role: q.Role}, t)
+	})
 }
 
 // partition is the slice of t that the caller's statements touch: the own one of a

@@ -63,11 +63,15 @@ func (db *DB) alterTable(ctx context.Context, s *statement, st *sql.AlterTable) 
 		alteration.Schema = &row.Schema{Columns: a.columns, Key: t.Schema().Key}
 		alteration.Changes = strings.Join(a.changes, ", ")
 	}
-	if _, err := db.catalog.AlterTable(ctx, t, alteration); err != nil {
+	altered, err := db.catalog.AlterTable(ctx, t, alteration)
+	if err != nil {
 		return asError(err).at(st.Table.Pos)
 	}
 	// Live queries that began in between go on with what is left, as if they had lagged.
 	db.hub.EndUsing(t.Ref.ID, a.taken, live.ReasonLagged)
+	if altered.Access() != t.Access() {
+		db.endUnreadable(altered)
+	}
 	return nil
 }
 

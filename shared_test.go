@@ -105,4 +105,13 @@ func TestLiveSharedTable(t *testing.T) {
 	allowed := subscribe(t, db, "service", kalamdb.SubscribeRequest{QueryID: "allowed", SQL: "SELECT id FROM app.secret"})
 	mustExec(t, db, "service", "INSERT INTO app.secret VALUES (7)")
 	wantEvents(t, allowed, `INSERT {"id":7}`)
+
+	mustExec(t, db, "root", "ALTER TABLE app.open SET (access = 'private')")
+	for _, sub := range []*kalamdb.Subscription{sub, again} {
+		wantEvents(t, sub, "live query ended: table_dropped")
+	}
+	kept := subscribe(t, db, "service", kalamdb.SubscribeRequest{QueryID: "kept", SQL: "SELECT id FROM app.open"})
+	mustExec(t, db, "root", "ALTER TABLE app.open SET (access = 'public'); ALTER TABLE app.open SET (access = 'private')")
+	mustExec(t, db, "service", "INSERT INTO app.open VALUES (30, 'x')")
+	wantEvents(t, kept, `INSERT {"id":30}`)
 }

@@ -154,7 +154,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 	}
 	spec := live.Spec{
 		ID: req.ConnectionID + "-" + req.QueryID, ConnectionID: req.ConnectionID, QueryID: req.QueryID, Query: req.SQL, Options: string(optionsJSON),
-		User: string(req.As.User), Partition: s.partition(t), Schema: schema, SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
+		User: string(req.As.User), Role: req.As.Role, Partition: s.partition(t), Schema: schema, SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
 	}
 	names, aliases := plan.Columns, plan.Aliases
 	if names == nil {

@@ -53,7 +53,7 @@ type Table struct {
 	Root             string          // url of the bucket, fixed at creation; empty is the default bucket
 	Path             storagelocations.Template
 	Flush            FlushPolicy
-	DeletedRetention time.Duration // how long deleted rows are kept; negative: for ever; zero in CreateTable means 7 days
+	DeletedRetention time.Duration     // how long deleted rows are kept; negative: for ever; zero in CreateTable means 7 days
 	Options          map[string]string // of its type, see OptionAccess and the others
 	Created, Updated time.Time
 	Dropped          bool

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kalamdb/auth"
 	"kalamdb/row"
 )
 
@@ -48,6 +49,7 @@ type Spec struct {
 	Query        string // the SQL text
 	Options      string // JSON text
 	User         string
+	Role         auth.Role // of that user, for as long as the subscription lives
 	Partition    row.Partition
 	Columns      []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
 	Names        []string    // what to call them, one per column
@@ -222,6 +224,11 @@ func (h *Hub) Kill(id string) bool {
 // EndTable ends the live queries of the table with the given id and says how many.
 func (h *Hub) EndTable(id uint64, reason string) int {
 	return h.endAll(reason, func(s *Subscription) bool { return s.spec.Partition.Table.ID == id })
+}
+
+// End ends the live queries that match and says how many.
+func (h *Hub) End(reason string, match func(*Spec) bool) int {
+	return h.endAll(reason, func(s *Subscription) bool { return match(&s.spec) })
 }
 
 // CloseAll ends all live queries and lets no new one in.
