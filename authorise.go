@@ -15,9 +15,9 @@ func (db *DB) authorise(s *statement, early bool) error {
 	case *sql.Unsupported:
 		return fail(CodeNotSupportedYet, "%s is not supported yet", st.What).at(st.Start())
 	case *sql.Select:
-		return db.gateText(st.Text, early)
+		return db.gateText(s, st.Text, early)
 	case *sql.Explain:
-		return db.gateText(st.Select, early)
+		return db.gateText(s, st.Select, early)
 	case *sql.Insert, *sql.Update, *sql.Delete:
 		if err := authoriseSystemWrite(s); err != nil {
 			return err
@@ -25,7 +25,7 @@ func (db *DB) authorise(s *statement, early bool) error {
 		if err := refuseSystemColumns(st); err != nil || !early {
 			return err
 		}
-		return db.gateExpressions(st)
+		return db.gateExpressions(s)
 	case *sql.ExecuteAs:
 		return db.authoriseExecuteAs(s, st, early)
 	case *sql.Begin, *sql.Commit, *sql.Rollback, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
@@ -85,12 +85,20 @@ func refuseSystemColumn(name string, pos int) error {
 	return nil
 }
 
-func (db *DB) gateText(f sql.Fragment, early bool) error {
+func (db *DB) gateText(s *statement, f sql.Fragment, early bool) error {
 	if !early {
 		return nil
 	}
-	_, err := db.plan(f.Text, fragmentPosition(f))
-	return err
+	return db.gate(s, f.Text, fragmentPosition(f))
+}
+
+// gate plans text for the caller of s and forgets the plan.
+func (db *DB) gate(s *statement, text string, where relocate) error {
+	p, err := db.plan(text, where)
+	if err != nil {
+		return err
+	}
+	return s.gateAllUsers(p, where)
 }
 
 func (db *DB) gateDefaults(columns []sql.ColumnDef) error {
@@ -107,7 +115,7 @@ func (db *DB) gateDefaults(columns []sql.ColumnDef) error {
 
 // gateExpressions has the gate look at the caller's expressions of a DML statement
 // before anything of the request runs. It needs no table to exist.
-func (db *DB) gateExpressions(s sql.Statement) error {
+func (db *DB) gateExpressions(s *statement) error {
 	var c composer
 	item := func(f sql.Fragment) { c.text(", ").fragment(f) }
 	values := func(sets []sql.Set) {
@@ -119,7 +127,7 @@ func (db *DB) gateExpressions(s sql.Statement) error {
 	}
 	var from, where, returning *sql.Fragment
 	c.text("SELECT 1")
-	switch st := s.(type) {
+	switch st := s.Statement.(type) {
 	case *sql.Insert:
 		for _, exprs := range st.Rows {
 			for _, e := range exprs {
@@ -151,13 +159,12 @@ func (db *DB) gateExpressions(s sql.Statement) error {
 		c.text("\nWHERE ").fragment(*where)
 	}
 	if len(c.segs) > 0 {
-		if _, err := db.plan(c.String(), func(pos int) int { return c.position(pos, s.Start()) }); err != nil {
+		if err := db.gate(s, c.String(), func(pos int) int { return c.position(pos, s.Start()) }); err != nil {
 			return err
 		}
 	}
 	if returning == nil {
 		return nil
 	}
-	_, err := db.plan("SELECT "+returning.Text, func(pos int) int { return returning.Pos + max(pos-len("SELECT "), 0) })
-	return err
+	return db.gate(s, "SELECT "+returning.Text, func(pos int) int { return returning.Pos + max(pos-len("SELECT "), 0) })
 }

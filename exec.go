@@ -21,6 +21,7 @@ const (
 // A statement is one parsed and authorised statement of a request.
 type statement struct {
 	sql.Statement
+	audited   bool   // the audit log says that it reads ALL_USERS
 	namespace string // of its unqualified names
 	req       *Request
 	now       time.Time    // what NOW() says all through it

@@ -80,7 +80,7 @@ func (ts *tableSources) relations(ctx context.Context, s *statement, tables []qu
 				continue
 			}
 		}
-		rel, err := ts.relation(ctx, s, namespace, t.Name)
+		rel, err := ts.named(ctx, s, t, namespace)
 		if err != nil {
 			return nil, asError(err).at(where(t.Pos))
 		}
@@ -163,6 +163,14 @@ func (ts *tableSources) hot(p row.Partition, snap *ingest.Snapshot) query.Hot {
 		}
 	}
 	return snap
+}
+
+// named is the relation of what a statement calls t.
+func (ts *tableSources) named(ctx context.Context, s *statement, t query.TableRef, namespace string) (*query.Relation, error) {
+	if t.AllUsers {
+		return ts.everyone(ctx, s, namespace, t.Name)
+	}
+	return ts.relation(ctx, s, namespace, t.Name)
 }
 
 func (ts *tableSources) relation(ctx context.Context, s *statement, namespace, name string) (*query.Relation, error) {
