@@ -19,6 +19,8 @@ const (
 	createTable = "CREATE NAMESPACE IF NOT EXISTS app; CREATE USER TABLE IF NOT EXISTS app.bench (id BIGINT AUTO_INCREMENT, conversation TEXT, body TEXT, n BIGINT)"
 	bodyText    = "The quick brown fox jumps over the lazy dog and then it goes on for a while, as people do when they talk to each other in a chat."
 	rounds      = 3
+
+	bareRequestBytes = 560 // about what a request of insertBody takes with its head
 )
 
 // insertBody is the request of one insert.
@@ -47,8 +49,13 @@ func benchInsert(ctx context.Context, bin string, length time.Duration, rep *rep
 		return err
 	}
 	defer raw.db.Close()
+	bare, err := startBare(raw, bareRequestBytes)
+	if err != nil {
+		return err
+	}
+	defer bare.close()
 	for _, clients := range []int{1, 16, 64} {
-		var ours, base, ourP50, baseP50 []float64
+		var ours, base, socket, ourP50, baseP50 []float64
 		for range rounds {
 			b, err := load(ctx, clients, length, raw.client)
 			if err != nil {
@@ -58,6 +65,11 @@ func benchInsert(ctx context.Context, bin string, length time.Duration, rep *rep
 			if err != nil {
 				return err
 			}
+			l, err := load(ctx, clients, length, func() (func() error, func(), error) { return bare.client(bareRequestBytes) })
+			if err != nil {
+				return err
+			}
+			socket = append(socket, l.perSecond)
 			base, baseP50 = append(base, b.perSecond), append(baseP50, b.p50.Seconds())
 			ours, ourP50 = append(ours, o.perSecond), append(ourP50, o.p50.Seconds())
 		}
@@ -69,6 +81,8 @@ func benchInsert(ctx context.Context, bin string, length time.Duration, rep *rep
 		asked := map[int]float64{16: 0.6, 64: 0.35}[clients]
 		o, b := median(ours), median(base)
 		rep.ratio(fmt.Sprintf("inserts/s, %d clients", clients), fmt.Sprintf("%.0f", o), fmt.Sprintf("%.0f", b), o/b, asked, false)
+		most := median(socket)
+		rep.note(fmt.Sprintf("raw Pebble behind a bare socket, %d clients", clients), fmt.Sprintf("%.0f", most), fmt.Sprintf("%.0f", b), most/b)
 	}
 	return nil
 }

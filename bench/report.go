@@ -30,6 +30,11 @@ func (r *report) value(what, ours, raw, limit string, ok bool) {
 	r.rows = append(r.rows, table.Row{what, ours, raw, "", limit, verdict(ok)})
 }
 
+// note adds a ratio that nothing was asked of.
+func (r *report) note(what, ours, raw string, ratio float64) {
+	r.rows = append(r.rows, table.Row{what, ours, raw, fmt.Sprintf("%.2f", ratio), "", ""})
+}
+
 func verdict(ok bool) string {
 	if ok {
 		return "met"

@@ -13,10 +13,16 @@ import (
 const (
 	// seqBlock is how many Seqs are reserved at a time. A new block is reserved when half
 	// of the old one is left, in a group that is long durable when that half is used up:
-	// at most four groups are under way at once, and groupBytesMax and batchRowsLimit
-	// keep each far below 200,000 rows. So a crash loses no reservation whose Seqs
-	// anybody has seen, and none is used twice.
-	seqBlock = 1 << 21
+	// at most groupsWaiting+3 groups are under way at once, and groupBytesMax and
+	// batchRowsLimit keep each far below 200,000 rows. So a crash loses no reservation
+	// whose Seqs anybody has seen, and none is used twice.
+	seqBlock = 1 << 23
+
+	// groupsWaiting is how many groups may be written and wait for the fsync before the
+	// one that the syncer waits for is durable. One fsync makes all of them durable. With
+	// one, a commit waited for three fsyncs; with eight it waits for one and a half, as
+	// with raw Pebble, and 16 clients commit about a tenth more.
+	groupsWaiting = 8
 
 	// groupBytesMax and groupRequestsMax end a group, so that no caller waits long for
 	// the bytes of others.

@@ -39,6 +39,9 @@ func (s *Server) decodeRequest(w http.ResponseWriter, r *http.Request) (kalamdb.
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return kalamdb.Request{}, err
 	}
+	if b, ok := r.Body.(*laneBody); ok && int64(len(b.rest)) <= s.o.BodyBytesMax {
+		return parseRequest(b.rest)
+	}
 	buf := buffers.Get().(*[]byte)
 	defer giveBack(buf)
 	if err := s.readBody(buf, w, r); err != nil {

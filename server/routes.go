@@ -25,7 +25,7 @@ func (s *Server) routes() http.Handler {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
-	e.Use(s.around)
+	e.Use(s.middleware)
 	e.POST(routeSQL, func(c *gin.Context) { s.serveSQL(c.Writer, c.Request) })
 	e.GET(routeSocket, func(c *gin.Context) { s.serveSocket(c.Writer, c.Request) })
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{ErrorLog: nil})
@@ -52,38 +52,52 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.writeErrorStatus(w, r, http.StatusNotFound, e)
 }
 
+// middleware has every request of the router go through around.
+func (s *Server) middleware(c *gin.Context) {
+	s.around(c.Writer, c.Request, c.FullPath(), func() {
+		if origin := c.Request.Header.Get("Origin"); origin == "" || !s.cors(c, origin) {
+			c.Next()
+		}
+	})
+	c.Abort() // if next was not called
+}
+
+// A responseWriter knows what became of the answer.
+type responseWriter interface {
+	http.ResponseWriter
+	Status() int
+	Written() bool
+}
+
 // around is what every request goes through: it gets an id, is counted, and a
 // panic in it is a 500 for it alone.
-func (s *Server) around(c *gin.Context) {
+func (s *Server) around(w responseWriter, r *http.Request, route string, next func()) {
 	start := time.Now()
-	id := s.requestID(c.Request)
-	c.Writer.Header()["X-Request-Id"] = []string{id}
-	c.Request.Header["X-Request-Id"] = []string{id} // where requestIDOf finds it
+	id := s.requestID(r)
+	ids := []string{id}
+	w.Header()["X-Request-Id"] = ids
+	r.Header["X-Request-Id"] = ids // where requestIDOf finds it
 	defer func() {
 		broken := recover()
 		if broken != nil && broken != http.ErrAbortHandler {
-			s.log.Error("panic in a request", "request_id", id, "path", c.Request.URL.Path, "panic", broken, "stack", string(debug.Stack()))
-			if !c.Writer.Written() {
-				s.writeErrorStatus(c.Writer, c.Request, http.StatusInternalServerError, asError(nil))
+			s.log.Error("panic in a request", "request_id", id, "path", r.URL.Path, "panic", broken, "stack", string(debug.Stack()))
+			if !w.Written() {
+				s.writeErrorStatus(w, r, http.StatusInternalServerError, asError(nil))
 				broken = nil
 			}
 		}
-		s.metrics.request(c.FullPath(), c.Writer.Status(), time.Since(start))
+		s.metrics.request(route, w.Status(), time.Since(start))
 		if broken != nil {
 			panic(http.ErrAbortHandler) // the answer is half written: cut it, so that nobody takes it for whole
 		}
 	}()
 	if !s.enter() {
-		c.Writer.Header().Set("Connection", "close")
-		s.writeError(c.Writer, c.Request, fail(kalamdb.CodeNotReady, "the server is shutting down"))
-		c.Abort()
+		w.Header().Set("Connection", "close")
+		s.writeError(w, r, fail(kalamdb.CodeNotReady, "the server is shutting down"))
 		return
 	}
 	defer s.active.Done()
-	if origin := c.Request.Header.Get("Origin"); origin != "" && s.cors(c, origin) {
-		return
-	}
-	c.Next()
+	next()
 }
 
 // cors lets pages of the configured origins read the answer. It is true if the

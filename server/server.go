@@ -166,13 +166,15 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
+	lane := newLane(s, ln, base)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- srv.Serve(lane) }()
 	select {
 	case err := <-served: // the listener broke
 		s.stop()
 		cancel()
-		err = errors.Join(fmt.Errorf("serve %s: %w", ln.Addr(), err), srv.Close())
+		err = errors.Join(fmt.Errorf("serve %s: %w", ln.Addr(), err), srv.Close(), lane.Close())
+		lane.wait(base)
 		s.active.Wait()
 		return err
 	case <-ctx.Done():
@@ -180,7 +182,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.stop()
 	bound, cancelBound := context.WithTimeout(context.WithoutCancel(ctx), s.o.ShutdownTimeout)
 	defer cancelBound()
-	if err := srv.Shutdown(bound); err != nil {
+	closed, left := srv.Shutdown(bound) == nil, lane.wait(bound)
+	if !closed || !left {
 		s.log.Warn("requests were cut off at shutdown", "after", s.o.ShutdownTimeout)
 		cancel()
 		if err := srv.Close(); err != nil {
