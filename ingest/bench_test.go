@@ -34,6 +34,26 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkStreams compares commits of 16 writers to rows of users, to a stream that is
+// full, so that as many events go as come, and to an ephemeral one with a listener.
+//
+//	go test ./ingest -run '^$' -bench Streams -benchtime 200000x
+func BenchmarkStreams(b *testing.B) {
+	o := Options{Stream: streams(time.Second, 10_000), Listening: func(row.Partition) bool { return true }}
+	for name, partition := range map[string]func(int64) row.Partition{
+		"users":     benchPartition,
+		"stream":    func(int64) row.Partition { return events },
+		"ephemeral": func(int64) row.Partition { return cursors },
+	} {
+		b.Run(name, func(b *testing.B) {
+			m := measure(b, 16, committer(b, o, partition))
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(m.perSecond, "rows/s")
+			b.ReportMetric(float64(m.mean.Microseconds()), "µs")
+		})
+	}
+}
+
 type measured struct {
 	perSecond float64
 	mean      time.Duration
@@ -66,7 +86,12 @@ func benchMutation(n int64) Mutation {
 
 // ownCommitter writes to a thousand users in turn.
 func ownCommitter(b *testing.B) func(n int64) {
-	buf, err := Open(Options{Dir: b.TempDir(), Logger: quiet})
+	return committer(b, Options{}, benchPartition)
+}
+
+func committer(b *testing.B, o Options, partition func(n int64) row.Partition) func(n int64) {
+	o.Dir, o.Logger = b.TempDir(), quiet
+	buf, err := Open(o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -82,7 +107,7 @@ func ownCommitter(b *testing.B) func(n int64) {
 	})
 	return func(n int64) {
 		_, err := buf.Commit(context.Background(), Write{
-			Partition: benchPartition(n), Schema: testSchema, Fresh: true, Mutations: []Mutation{benchMutation(n)},
+			Partition: partition(n), Schema: testSchema, Fresh: true, Mutations: []Mutation{benchMutation(n)},
 		})
 		if err != nil {
 			b.Error(err)
