@@ -263,12 +263,12 @@ func (db *DB) schemaVersion(t row.TableRef) uint32 {
 // unaltered runs a statement that writes to the table of that name, and again each time
 // the table is altered while it runs: what failed may have failed by that, because the
 // statement was planned with columns that are no more. A failed statement has written
-// nothing.
+// nothing. In a transaction the failure stands: what came before it is of the old table.
 func (db *DB) unaltered(ctx context.Context, s *statement, name sql.Name, run func() (Result, error)) (Result, error) {
 	for try := 1; ; try++ {
 		before, _ := db.table(s, name)
 		res, err := run()
-		if err == nil || ctx.Err() != nil || try == commitTriesMax {
+		if err == nil || s.txn != nil || ctx.Err() != nil || try == commitTriesMax {
 			return res, err
 		}
 		now, _ := db.table(s, name)
