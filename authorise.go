@@ -17,6 +17,11 @@ func (db *DB) authorise(s *statement, early bool) error {
 	case *sql.Select:
 		return db.gateText(s, st.Text, early)
 	case *sql.Explain:
+		if st.Inner != nil {
+			inner := *s
+			inner.Statement = st.Inner
+			return db.authorise(&inner, early)
+		}
 		return db.gateText(s, st.Select, early)
 	case *sql.Insert, *sql.Update, *sql.Delete:
 		if err := authoriseSystemWrite(s); err != nil {

@@ -195,7 +195,7 @@ func (ts *tableSources) stored(ctx context.Context, t *catalog.Table, p row.Part
 	rel := &query.Relation{Schema: t.Schema(), SchemaAt: t.SchemaAt, System: t.Versioned(), Hot: ts.hot(p, m.snap), Files: make([]query.File, len(m.files))}
 	for i, f := range m.files {
 		rel.Files[i] = query.File{
-			Rows: f.Rows, Deleted: f.Deleted,
+			Rows: f.Rows, Deleted: f.Deleted, Bytes: f.Bytes,
 			MinKey: f.MinKey, MaxKey: f.MaxKey, MinSeq: f.MinSeq, MaxSeq: f.MaxSeq,
 			MinUpdated: f.MinUpdated, MaxUpdated: f.MaxUpdated,
 			Schema: t.SchemaAt(f.SchemaVersion),

@@ -95,24 +95,6 @@ func collect(rows *Rows) (Result, error) {
 	return res, rows.Err()
 }
 
-func (db *DB) explain(ctx context.Context, s *statement, ex *sql.Explain) (Result, error) {
-	where := fragmentPosition(ex.Select)
-	plan, err := db.plan(ex.Select.Text, where)
-	if err != nil {
-		return Result{}, err
-	}
-	rels, release, err := db.relations(ctx, s, plan.Tables(), where)
-	if err != nil {
-		return Result{}, err
-	}
-	defer release()
-	text, err := db.engine.Explain(ctx, plan, rels, s.req.Params, db.session(s))
-	if err != nil {
-		return Result{}, relocated(err, where)
-	}
-	return textTable([]string{"plan"}, [][]string{{text}}), nil
-}
-
 // textTable is a result whose columns are all text.
 func textTable(names []string, rows [][]string) Result {
 	res := Result{Rows: make([][]row.Value, len(rows))}

@@ -29,29 +29,28 @@ type rewriter struct {
 }
 
 func (db *DB) update(ctx context.Context, s *statement, st *sql.Update) (Result, error) {
-	rw := &rewriter{op: row.Update, name: st.Table, alias: st.Alias, sets: st.Sets, others: st.From, cond: st.Where}
-	return rw.start(ctx, db, s, st.Returning)
+	return updater(st).start(ctx, db, s, st.Returning)
 }
 
 func (db *DB) delete(ctx context.Context, s *statement, st *sql.Delete) (Result, error) {
-	rw := &rewriter{op: row.Delete, name: st.Table, alias: st.Alias, others: st.Using, cond: st.Where}
-	return rw.start(ctx, db, s, st.Returning)
+	return deleter(st).start(ctx, db, s, st.Returning)
+}
+
+func updater(st *sql.Update) *rewriter {
+	return &rewriter{op: row.Update, name: st.Table, alias: st.Alias, sets: st.Sets, others: st.From, cond: st.Where}
+}
+
+func deleter(st *sql.Delete) *rewriter {
+	return &rewriter{op: row.Delete, name: st.Table, alias: st.Alias, others: st.Using, cond: st.Where}
 }
 
 // start checks the statement, chooses the way to the rows, and runs.
 func (rw *rewriter) start(ctx context.Context, db *DB, s *statement, returning *sql.Fragment) (Result, error) {
-	t, err := db.writable(s, rw.name)
-	if err == nil {
-		err = s.checkParams()
-	}
+	err := rw.bind(db, s)
 	if err != nil {
 		return Result{}, err
 	}
-	rw.change = &change{db: db, s: s, table: t}
-	if rw.targets, err = targetsOf(t, rw.sets); err != nil {
-		return Result{}, err
-	}
-	if rw.returning, err = db.newReturning(s, t, rw.alias, returning); err != nil {
+	if rw.returning, err = db.newReturning(s, rw.table, rw.alias, returning); err != nil {
 		return Result{}, err
 	}
 	if key, ok := rw.wholeKey(); ok {
@@ -67,12 +66,26 @@ func (rw *rewriter) start(ctx context.Context, db *DB, s *statement, returning *
 	}
 	ctx, cancel := context.WithTimeout(ctx, db.statementTimeout) // the wait for the lock included
 	defer cancel()
-	release, err := db.writers.lock(ctx, s.partition(t))
+	release, err := db.writers.lock(ctx, s.partition(rw.table))
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
 	return rw.run(ctx)
+}
+
+// bind finds the table and the columns of the statement.
+func (rw *rewriter) bind(db *DB, s *statement) error {
+	t, err := db.writable(s, rw.name)
+	if err == nil {
+		err = s.checkParams()
+	}
+	if err != nil {
+		return err
+	}
+	rw.change = &change{db: db, s: s, table: t}
+	rw.targets, err = targetsOf(t, rw.sets)
+	return err
 }
 
 // prepare has the SELECT parsed and passed by the gate.

@@ -102,7 +102,7 @@ func (m *merge) allUsers(params []row.Value) error {
 		}
 		m.user, m.fileNames = `o."user"`, true
 		m.columns("f.")
-		m.read(files)
+		m.fromFiles(files)
 		m.out.WriteString(" AS f JOIN " + scanFunction + "(" + strconv.Itoa(m.addSource(ownerSource(owners))) + `) AS o ON f."` + fileColumn + `" = o."file"`)
 		if files[0].Deleted > 0 && !m.ref.deleted {
 			m.out.WriteString(` WHERE NOT f."_deleted"`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,9 +284,37 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.Explain(t.Context(), p, []*Relation{rel}, nil, Session{})
-	if err != nil || !strings.Contains(s, "FILTER") || strings.Contains(strings.ToLower(s), "kalamdb") {
+	tables, plan, err := e.Explain(t.Context(), p, []*Relation{rel}, nil, Session{})
+	if s := strings.Join(plan, "\n"); err != nil || !strings.Contains(s, "FILTER") || strings.Contains(strings.ToLower(s), "kalamdb") {
 		t.Fatal(s, err)
+	}
+	if want := []string{"table t", "  buffered rows: 3"}; !slices.Equal(tables, want) {
+		t.Errorf("%q, expected %q", tables, want)
+	}
+}
+
+// TestExplainFiles: what is said about files is what is done with them.
+func TestExplainFiles(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{CacheDir: dir})
+	rel, _ := benchRelation(t, dir, true)
+	for i := range rel.Files {
+		rel.Files[i].Bytes = 1000
+	}
+	for _, c := range []struct{ text, want string }{
+		{"SELECT * FROM t", "table t|  files: 20 of 20, 20000 of 20000 bytes|  files read as they are: 19|  files read less the keys of the buffer: 1|  buffered rows: 1000"},
+		{"SELECT * FROM t AS x WHERE id >= 60000 AND id < 79000", "table t AS x|  files: 2 of 20, 2000 of 20000 bytes|  files left out, outside the key range: 18|  files read as they are: 1|  files read less the keys of the buffer: 1|  buffered rows: 1000"},
+		{"SELECT * FROM t WHERE id = 70010", "table t|  found by key in the buffer: 1, no file of it needed|  files: 0 of 20, 0 of 20000 bytes|  files left out, outside the key range: 19|  buffered rows: 0"},
+		{"SELECT * FROM t WHERE id = 70011", "table t|  files: 1 of 20, 1000 of 20000 bytes|  files left out, outside the key range: 19|  files read as they are: 1|  buffered rows: 0"},
+	} {
+		p, err := e.Plan(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables, plan, err := e.Explain(t.Context(), p, []*Relation{rel}, nil, Session{})
+		if err != nil || strings.Join(tables, "|") != c.want || strings.Contains(strings.Join(plan, "\n"), dir) {
+			t.Errorf("%s: %q, expected %q (%v)\n%s", c.text, strings.Join(tables, "|"), c.want, err, strings.Join(plan, "\n"))
+		}
 	}
 }
 

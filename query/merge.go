@@ -32,6 +32,7 @@ type merge struct {
 	sources *[]source
 	release *[]func()
 	late    func(row.Value) string // see spliced.late
+	read    *reading               // what is noted for EXPLAIN
 
 	from, to []byte // the keys the statement can see: [from, to)
 	keys     []string
@@ -48,12 +49,13 @@ const keysCollectMax = 8192
 // write appends the subquery, without the parentheses around it.
 func (m *merge) write(params []row.Value) error {
 	r := m.rel
-	if r.Narrow != nil {
-		m.rows(r.Narrow(conditions(r.Schema, m.ref.where, params)), false)
-		return nil
-	}
 	if !r.System {
-		m.rows(r.Hot, false)
+		hot := r.Hot
+		if r.Narrow != nil {
+			hot = r.Narrow(conditions(r.Schema, m.ref.where, params))
+		}
+		m.read.buffered(hot)
+		m.rows(hot, false)
 		return nil
 	}
 	if r.Users != nil {
@@ -104,6 +106,7 @@ func (m *merge) parts(params []row.Value) (groups []*fileGroup, hot Hot, err err
 			return nil, nil, err
 		}
 		if ok {
+			m.read.byKey++
 			return nil, one{key: m.from, row: found.Clone()}, nil
 		}
 		hot = nil
@@ -112,6 +115,7 @@ func (m *merge) parts(params []row.Value) (groups []*fileGroup, hot Hot, err err
 	if err != nil {
 		return nil, nil, err
 	}
+	m.read.note(groups, hot)
 	return groups, hot, m.local(groups)
 }
 
@@ -120,10 +124,13 @@ func (m *merge) relevant() []*mergeFile {
 	var files []*mergeFile
 	for i := range m.rel.Files {
 		f := &m.rel.Files[i]
+		m.read.consider(f)
 		if m.from != nil && bytes.Compare(f.MaxKey, m.from) < 0 || m.to != nil && bytes.Compare(f.MinKey, m.to) >= 0 {
+			m.read.outside++
 			continue
 		}
 		if f.Rows == f.Deleted && len(m.rel.Files) == 1 && !m.ref.deleted {
+			m.read.deleted++
 			continue
 		}
 		files = append(files, &mergeFile{File: f})
@@ -284,12 +291,12 @@ func (m *merge) plainGroups(groups []*fileGroup, part func()) {
 	if len(clean) > 0 {
 		part()
 		m.columns("")
-		m.read(clean)
+		m.fromFiles(clean)
 	}
 	if len(dirty) > 0 {
 		part()
 		m.columns("")
-		m.read(dirty)
+		m.fromFiles(dirty)
 		m.out.WriteString(` WHERE NOT "_deleted"`)
 	}
 }
@@ -312,9 +319,9 @@ func (m *merge) joined(g *fileGroup) {
 	}
 	if !ordered {
 		m.columns("f.")
-		m.read(g.files)
+		m.fromFiles(g.files)
 		m.out.WriteString(" AS f ANTI JOIN (SELECT " + strings.Join(m.keys, ", ") + `, "_seq"`)
-		m.read(g.files)
+		m.fromFiles(g.files)
 		m.out.WriteString(") AS n ON ")
 		m.sameKey("n")
 		m.out.WriteString(` AND n."_seq" > f."_seq"`)
@@ -326,11 +333,11 @@ func (m *merge) joined(g *fileGroup) {
 			m.out.WriteString(" UNION ALL ")
 		}
 		m.columns("f.")
-		m.read([]*mergeFile{f})
+		m.fromFiles([]*mergeFile{f})
 		m.out.WriteString(" AS f")
 		if newer := reaching(f, g.files[i+1:]); len(newer) > 0 {
 			m.out.WriteString(" ANTI JOIN (SELECT " + strings.Join(m.keys, ", "))
-			m.read(newer)
+			m.fromFiles(newer)
 			m.out.WriteString(") AS n ON ")
 			m.sameKey("n")
 		}
@@ -416,8 +423,8 @@ func (m *merge) shown(name string) bool {
 	return !m.ref.bare
 }
 
-// read writes FROM and the files.
-func (m *merge) read(files []*mergeFile) {
+// fromFiles writes FROM and the files.
+func (m *merge) fromFiles(files []*mergeFile) {
 	same := true
 	paths := make([]row.Value, len(files))
 	for i, f := range files {

@@ -56,7 +56,7 @@ type Hot interface {
 // A File is one Parquet file of a partition. Local makes it a file inside
 // Options.CacheDir; the path stays valid until release is called.
 type File struct {
-	Rows, Deleted          int64
+	Rows, Deleted, Bytes   int64
 	MinKey, MaxKey         []byte
 	MinSeq, MaxSeq         row.Seq
 	MinUpdated, MaxUpdated int64

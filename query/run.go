@@ -20,6 +20,7 @@ type spliced struct {
 	pieces  []piece // ascending
 	sources []source
 	params  []row.Value // $1, $2, … of text
+	reads   []reading   // one per base table
 }
 
 // late is v as an argument of a table function: a parameter. DuckDB plans a statement
@@ -134,7 +135,8 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 			out.WriteString("SELECT * FROM ")
 		}
 		out.WriteString("(")
-		m := merge{ctx: ctx, rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases, late: s.late}
+		s.reads = append(s.reads, reading{table: p.tables[e.ref.table], alias: e.ref.name})
+		m := merge{ctx: ctx, read: &s.reads[len(s.reads)-1], rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases, late: s.late}
 		if err := m.write(params); err != nil {
 			return nil, release, err
 		}
@@ -155,52 +157,37 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 // Query runs p over rels, which are parallel to p.Tables. The result is complete when
 // Query returns; the error is an *Error or ctx's.
 func (e *Engine) Query(ctx context.Context, p *Plan, rels []*Relation, params []row.Value, s Session) (*Rows, error) {
-	return e.query(ctx, p, "", rels, params, s)
+	rows, _, err := e.query(ctx, p, "", rels, params, s)
+	return rows, err
 }
 
-// Explain says how DuckDB would run p.
-func (e *Engine) Explain(ctx context.Context, p *Plan, rels []*Relation, params []row.Value, s Session) (string, error) {
-	rows, err := e.query(ctx, p, "EXPLAIN ", rels, params, s)
-	if err != nil {
-		return "", err
-	}
-	defer rows.Close()
-	var b strings.Builder
-	for rows.Next() {
-		v := rows.Values()
-		b.WriteString(v[len(v)-1].Str())
-	}
-	text := strings.ReplaceAll(b.String(), e.o.CacheDir, "")
-	return strings.ReplaceAll(text, strings.ToUpper(scanFunction), "BUFFER"), rows.Err()
-}
-
-func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Relation, params []row.Value, session Session) (*Rows, error) {
+func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Relation, params []row.Value, session Session) (*Rows, []reading, error) {
 	if len(rels) != len(p.tables) {
 		panic("query: broken invariant: " + strconv.Itoa(len(rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
 	}
 	for i, t := range p.tables {
 		if t.AllUsers && rels[i].Users == nil {
-			return nil, &Error{Code: "NOT_SUPPORTED_YET", Message: "ALL_USERS is not supported here", Pos: t.Pos}
+			return nil, nil, &Error{Code: "NOT_SUPPORTED_YET", Message: "ALL_USERS is not supported here", Pos: t.Pos}
 		}
 	}
 	if len(params) < p.params {
-		return nil, &Error{Code: "INVALID_PARAMS", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
+		return nil, nil, &Error{Code: "INVALID_PARAMS", Message: "the statement uses $" + strconv.Itoa(p.params) + ", but " + strconv.Itoa(len(params)) + " parameters were given", Pos: -1}
 	}
 	for _, id := range p.short {
 		if v := params[id-1]; (v.Kind() == row.Text || v.Kind() == row.JSON) && len(v.Str()) > shortMax {
-			return nil, &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d has more than %d bytes, the limit of a replacement", id, shortMax), Pos: -1}
+			return nil, nil, &Error{Code: "INVALID_PARAMS", Message: fmt.Sprintf("the parameter $%d has more than %d bytes, the limit of a replacement", id, shortMax), Pos: -1}
 		}
 	}
 	params = p.vectorValues(params)
 	if open := e.open.Load(); open >= e.o.OpenResultBytesMax {
-		return nil, &Error{Code: "BUSY", Message: fmt.Sprintf("results of %d bytes are still being read, the limit of all results together is %d bytes: try again", open, e.o.OpenResultBytesMax), Pos: -1}
+		return nil, nil, &Error{Code: "BUSY", Message: fmt.Sprintf("results of %d bytes are still being read, the limit of all results together is %d bytes: try again", open, e.o.OpenResultBytesMax), Pos: -1}
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
 	defer cancel()
 	sp, release, err := p.splice(limited, rels, params, e.o.ResultRowsMax)
 	if err != nil {
 		release()
-		return nil, e.failure(ctx, limited, err, nil, nil)
+		return nil, nil, e.failure(ctx, limited, err, nil, nil)
 	}
 	sp.text = prefix + sp.text
 	for i := range sp.pieces {
@@ -219,9 +206,9 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 			}
 		})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rows.describe(res)
 	mapping.DestroyResult(res)
-	return rows, nil
+	return rows, sp.reads, nil
 }

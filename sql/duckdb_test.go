@@ -309,6 +309,9 @@ func fragmentsOf(s Statement) (list []part) {
 	case *Select:
 		add("", &s.Text, "")
 	case *Explain:
+		if s.Inner != nil {
+			return fragmentsOf(s.Inner)
+		}
 		add("", &s.Select, "")
 	case *Insert:
 		for _, exprs := range s.Rows {

@@ -163,10 +163,11 @@ type (
 		span
 		Text Fragment
 	}
-	// Explain is EXPLAIN of a query.
+	// Explain is EXPLAIN of a query, or of Inner, an INSERT, UPDATE or DELETE.
 	Explain struct {
 		span
 		Select Fragment
+		Inner  Statement // nil: Select
 	}
 	// ColumnRef names a column, folded to lower case.
 	ColumnRef struct {

@@ -158,11 +158,17 @@ func (p *parser) explain() (Statement, error) {
 	if p.isAny("ANALYZE", "ANALYSE") {
 		return p.later("EXPLAIN ANALYZE")
 	}
-	if p.isAny("INSERT", "UPDATE", "DELETE", "CREATE") {
-		return p.later("EXPLAIN " + strings.ToUpper(p.raw()))
+	if p.isAny("INSERT", "UPDATE", "DELETE") {
+		start := p.tok.start
+		inner, err := p.statement()
+		if err != nil {
+			return nil, err
+		}
+		inner.(placed).place(start, p.text[start:p.last.end])
+		return &Explain{Inner: inner}, nil
 	}
 	if !p.startsQuery() {
-		return nil, p.unexpected("SELECT")
+		return nil, p.unexpected("SELECT", "INSERT", "UPDATE", "DELETE")
 	}
 	if p.is("WITH") {
 		if verb := p.verbBehindWith(); verb != "" {
