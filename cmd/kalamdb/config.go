@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kalamdb"
+	"kalamdb/audit"
 	"kalamdb/auth"
 	"kalamdb/ingest"
 	"kalamdb/lake"
@@ -31,6 +32,7 @@ type config struct {
 	Lake    lakeConfig    `koanf:"lake"`
 	Query   queryConfig   `koanf:"query"`
 	Live    liveConfig    `koanf:"live"`
+	Audit   auditConfig   `koanf:"audit"`
 }
 
 type logConfig struct {
@@ -102,6 +104,11 @@ type liveConfig struct {
 	QueueBytesMax byteSize `koanf:"queue_bytes_max"`
 }
 
+type auditConfig struct {
+	FileBytesMax byteSize `koanf:"file_bytes_max"`
+	FilesMax     int      `koanf:"files_max"`
+}
+
 const (
 	mib byteSize = 1 << 20
 	gib byteSize = 1 << 30
@@ -126,7 +133,8 @@ func defaultConfig() config {
 			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
 			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib, OpenResultBytesMax: 512 * mib,
 		},
-		Live: liveConfig{QueueBytesMax: 8 * mib},
+		Live:  liveConfig{QueueBytesMax: 8 * mib},
+		Audit: auditConfig{FileBytesMax: 8 * mib, FilesMax: 4},
 	}
 }
 
@@ -153,7 +161,8 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 			QueryTimeout: c.Query.Timeout, ResultRowsMax: c.Query.ResultRowsMax, ResultBytesMax: int64(c.Query.ResultBytesMax),
 			OpenResultBytesMax: int64(c.Query.OpenResultBytesMax),
 		},
-		Live: live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
+		Live:  live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
+		Audit: audit.Options{FileBytesMax: int64(c.Audit.FileBytesMax), FilesMax: c.Audit.FilesMax},
 	}
 }
 
