@@ -18,10 +18,8 @@ type systemTable struct {
 	// ofTable are the rows about one stored table, shown to who may see that table. They
 	// are kept for as long as the table stays as it is.
 	ofTable func(db *DB, t *catalog.Table, add func(values ...row.Value))
-	// rows are all others, made anew for each statement, or if there is a version kept
-	// while that is the same; then they are the same for everyone.
-	rows    func(db *DB, as auth.Principal, add func(values ...row.Value))
-	version func(db *DB) uint64
+	// rows are all others, made anew for each statement.
+	rows func(db *DB, as auth.Principal, add func(values ...row.Value))
 	// narrow, in the place of rows, makes at least the rows that meet the conditions.
 	narrow func(db *DB, as auth.Principal, where []query.Condition, add func(values ...row.Value))
 	// hot, in the place of them all, makes rows only while they are read.

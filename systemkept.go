@@ -18,7 +18,6 @@ import (
 type keptRows struct {
 	mu     sync.Mutex // guards all; under it rows are made, which reads catalog documents in memory
 	tables map[string]*keptTables
-	rows   map[string]*keptVersion
 }
 
 // keptTables are the rows of one system table by the table they are about.
@@ -30,11 +29,6 @@ type keptTables struct {
 type tableGroup struct {
 	table *catalog.Table
 	rows  []row.Row
-}
-
-type keptVersion struct {
-	version uint64
-	rows    []row.Row
 }
 
 // ofTables are the rows about each table of the catalog.
@@ -68,22 +62,6 @@ func (k *keptRows) ofTables(db *DB, full string, st *systemTable) []tableGroup {
 	return kept.groups
 }
 
-// ofVersion are the rows of a system table with a version.
-func (k *keptRows) ofVersion(db *DB, full string, st *systemTable) []row.Row {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	version := st.version(db)
-	kept := k.rows[full]
-	if kept == nil || kept.version != version {
-		kept = &keptVersion{version, madeRows(db, st, auth.Principal{})}
-		if k.rows == nil {
-			k.rows = map[string]*keptVersion{}
-		}
-		k.rows[full] = kept
-	}
-	return kept.rows
-}
-
 func madeRows(db *DB, st *systemTable, as auth.Principal) []row.Row {
 	var rows []row.Row
 	st.rows(db, as, func(values ...row.Value) { rows = append(rows, row.Row{Schema: 1, Values: values}) })
@@ -96,16 +74,8 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 	look := sync.OnceValues(func() (groups []tableGroup, rows []row.Row) {
 		if st.ofTable != nil {
 			groups = db.kept.ofTables(db, full, st)
-			if as.Role < auth.DBA {
-				groups = slices.DeleteFunc(slices.Clone(groups), func(g tableGroup) bool {
-					return !mayRead(as, g.table)
-				})
-			}
 		}
-		switch {
-		case st.version != nil:
-			rows = db.kept.ofVersion(db, full, st)
-		case st.rows != nil:
+		if st.rows != nil {
 			rows = madeRows(db, st, as)
 		}
 		return groups, rows
@@ -118,7 +88,9 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 		groups, rows := look()
 		hot := heldRows{}
 		for i := range groups {
-			hot.keep(groups[i].rows, tests)
+			if g := &groups[i]; g.mayPass(tests) && mayRead(as, g.table) {
+				hot.keep(g.rows, tests)
+			}
 		}
 		if st.narrow != nil {
 			rows = nil
@@ -129,10 +101,21 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 	}
 }
 
+// mayPass is false if no row of the group passes, as they are all about one table.
+func (g *tableGroup) mayPass(tests []rowTest) bool {
+	for _, t := range tests {
+		if t.ofTable && len(g.rows) > 0 && !t.passes(g.rows[0].Values[t.column]) {
+			return false
+		}
+	}
+	return true
+}
+
 // A rowTest is a condition on the value at an index.
 type rowTest struct {
-	column int
-	passes func(row.Value) bool
+	column  int
+	passes  func(row.Value) bool
+	ofTable bool // all rows about one stored table have the same value
 }
 
 func rowTests(columns []row.Column, where []query.Condition) []rowTest {
@@ -140,7 +123,8 @@ func rowTests(columns []row.Column, where []query.Condition) []rowTest {
 	for _, c := range where {
 		column := slices.IndexFunc(columns, func(col row.Column) bool { return col.Name == c.Column })
 		if passes := valueTest(columns[column].Type.Kind, c); passes != nil {
-			tests = append(tests, rowTest{column, passes})
+			ofTable := slices.Contains([]string{"table_id", "namespace", "table_name", "table_schema"}, c.Column)
+			tests = append(tests, rowTest{column, passes, ofTable})
 		}
 	}
 	return tests
