@@ -11,6 +11,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
 	"kalamdb/row"
+	"kalamdb/sql"
 )
 
 var benchSchema = &row.Schema{Version: 1, Key: []row.ColumnID{1}, Columns: []row.Column{
@@ -133,12 +134,34 @@ func benchRaw(b *testing.B, e *Engine, text string) {
 	rows.Close()
 }
 
+// BenchmarkPlan parses and plans statements from text to plan, as a request does: the
+// first time, and when the text is known.
 func BenchmarkPlan(b *testing.B) {
 	e := open(b, Options{})
-	for i := range b.N {
-		if _, _, err := e.plan(fmt.Sprintf("SELECT a, count(*) FROM app.t WHERE b = %d GROUP BY a ORDER BY 2 LIMIT 10", i)); err != nil {
-			b.Fatal(err)
+	for _, c := range []struct{ name, text string }{
+		{"lookup", "SELECT * FROM app.messages WHERE id = %d"},
+		{"page", "SELECT id, text, created_at FROM app.messages WHERE conversation_id = 'c1' AND n > %d AND created_at > now() - INTERVAL 1 DAY ORDER BY created_at DESC LIMIT 50"},
+		{"join", "SELECT a.b, count(*), sum(c) FILTER (WHERE d > %d) FROM app.t a JOIN app.u USING (id) WHERE a.e LIKE 'x%%' GROUP BY ALL HAVING count(*) > 1 ORDER BY 2"},
+	} {
+		plan := func(text string) {
+			list, err := sql.Parse(text)
+			if err == nil {
+				_, err = e.Plan(list[0].(*sql.Select).Text.Text)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
 		}
+		b.Run(c.name+"/first", func(b *testing.B) {
+			for i := range b.N {
+				plan(fmt.Sprintf(c.text, i+b.N<<20))
+			}
+		})
+		b.Run(c.name+"/known", func(b *testing.B) {
+			for range b.N {
+				plan(fmt.Sprintf(c.text, 0))
+			}
+		})
 	}
 }
 
