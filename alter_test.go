@@ -51,6 +51,10 @@ func TestAlteredTableStartsAgain(t *testing.T) {
 	if got := answer(t, db, "ana", all); got != want {
 		t.Errorf("from the bucket alone the rows are\n%s, before\n%s", got, want)
 	}
+	history := mustExec(t, db, "ana", "DESCRIBE app.notes HISTORY")[0].Rows
+	if len(history) != 2 || !strings.HasSuffix(history[1][1].Str(), "RENAME COLUMN n TO m, MODIFY COLUMN m BIGINT, DROP COLUMN text, ADD COLUMN text VARCHAR") || history[1][2].Str() <= history[0][2].Str() {
+		t.Errorf("the history is %v", history)
+	}
 	mustExec(t, db, "ana", "UPDATE app.notes SET m = m + 1, text = 'new'; INSERT INTO app.notes (id) VALUES (4)")
 	if got := answer(t, db, "ana", "SELECT id, m, text FROM app.notes ORDER BY id"); got != "1 2 \"new\"\n2 3 \"new\"\n3 3000000001 \"new\"\n4 null null\n" {
 		t.Errorf("after an update: %s", got)
