@@ -88,6 +88,7 @@ func TestShape(t *testing.T) {
 func TestLike(t *testing.T) {
 	e := open(t, Options{QueryTimeout: 20 * time.Second})
 	text := func(s string) []row.Value { return []row.Value{row.TextValue(s)} }
+	num := func(n int64) []row.Value { return []row.Value{row.IntValue(row.BigInt, n)} }
 	for _, c := range []struct {
 		expr   string
 		params []row.Value
@@ -98,6 +99,9 @@ func TestLike(t *testing.T) {
 		{"'a%c' LIKE 'a$%_' ESCAPE '$'", nil, "true"}, {"'abc' LIKE 'a$%c' ESCAPE '$'", nil, "false"}, {"'a_c' NOT LIKE 'a$_c' ESCAPE '$'", nil, "false"}, {"'a_C' ILIKE 'A$_c' ESCAPE '$'", nil, "true"},
 		{"'it''s' LIKE '_t''s'", nil, "true"}, {"NULL LIKE 'a_'", nil, "null"}, {"'a' LIKE ''", nil, "false"}, {"'' LIKE '_%'", nil, "false"},
 		{"'abc' LIKE $1", text("a%c"), "true"}, {"'abc' LIKE '%' || $1 || '%'", text("b"), "true"}, {"'abc' ILIKE ('%' || $1)", text("C"), "true"}, {"'abc' NOT LIKE $1", text("'); --"), "true"},
+		{"'abc' LIKE $1::VARCHAR", text("a_c"), "true"}, {"'abc' LIKE '%' || CAST($1 AS TEXT) || '%'", text("b"), "true"}, {"'abc' LIKE (('%' || ($1)::text) || '%')", text("b"), "true"},
+		{"'abc' LIKE concat('%', $1, '_')", text("b"), "true"}, {"'abc' NOT ILIKE concat('%', $1::TEXT, '_') AND true", text("C"), "true"}, {"('a1c' LIKE concat('a', $1) || '%')", num(1), "true"},
+		{"'a1c' LIKE 'a' || $1::VARCHAR || '_'", num(1), "true"}, {"'abc' LIKE concat($1, '%')", []row.Value{row.NullValue}, "true"}, {"'abc' LIKE CAST(($1) AS VARCHAR)", []row.Value{row.NullValue}, "null"},
 		{"'abc' LIKE $1", []row.Value{row.NullValue}, "null"}, {"'a+b' LIKE $1 || '%'", text("a+"), "true"}, {"'abc' ~~ 'a%'", nil, "true"}, {"'abc' GLOB 'a*[bc]'", nil, "true"}, {"('abc' LIKE 'a_c') = true", nil, "true"},
 		{"repeat('a', 5000) LIKE '%a_%a_%a_%a_%a_%a_%a_%b'", nil, "false"}, {"repeat('a', 5000) LIKE '%a%a%a%a%a%a%a%b'", nil, "false"}, {"repeat('a', 5000) ILIKE '%A%a%a%a%a%a%a%b'", nil, "false"},
 		{"repeat('a', 5000) LIKE $1", text("%a_%a_%a_%a_%a_%a_%a_%b"), "false"}, {"repeat('a', 5000) SIMILAR TO '.*a.+a.+a.+a.+a.+a.+a.+b'", nil, "false"},
@@ -110,6 +114,7 @@ func TestLike(t *testing.T) {
 		}
 	}
 	for expr, want := range map[string]string{
+		"a LIKE concat('x', b)": "FORBIDDEN_FUNCTION", "a LIKE concat(concat('x', '_'), 'y')": "FORBIDDEN_FUNCTION", "a LIKE '_'::INT::VARCHAR": "FORBIDDEN_FUNCTION", "a LIKE concat('x', '_', ',', b)": "FORBIDDEN_FUNCTION", "a LIKE concat()": "FORBIDDEN_FUNCTION", "a LIKE $1::VARCHAR(3)": "FORBIDDEN_FUNCTION", "a LIKE $1::INT": "FORBIDDEN_FUNCTION",
 		"a LIKE b": "FORBIDDEN_FUNCTION", "a LIKE 'x' || b": "FORBIDDEN_FUNCTION", "a ILIKE lower($1)": "FORBIDDEN_FUNCTION", "a ~~ 'x_'": "FORBIDDEN_FUNCTION", "a ~~* 'x'": "FORBIDDEN_FUNCTION", "a GLOB '*a*'": "FORBIDDEN_FUNCTION",
 		"a GLOB $1": "FORBIDDEN_FUNCTION", "a LIKE (SELECT 'x')": "FORBIDDEN_FUNCTION", "a LIKE CASE WHEN true THEN 'x' END": "FORBIDDEN_FUNCTION", "a LIKE 'x' ESCAPE b": "FORBIDDEN_FUNCTION", "like_escape(a, 'x_', '$')": "FORBIDDEN_FUNCTION",
 		`"~~"(a, b)`: "FORBIDDEN_FUNCTION", "a LIKE 'x$' ESCAPE '$'": "INVALID_VALUE", "a LIKE '_' || '" + strings.Repeat("x", 1000) + "'": "TOO_LARGE", "a LIKE $1 COLLATE nocase": "FORBIDDEN_FUNCTION",

@@ -33,11 +33,13 @@ type likeRef struct {
 
 // A likePart is a literal, or the parameter if it is above 0.
 type likePart struct {
-	text  string
-	param int
+	text   string
+	param  int
+	cast   bool // to text: the parameter may be a number
+	concat bool // an argument of concat, which takes NULL for ''
 }
 
-const likeHint = "write LIKE with a literal, a parameter or '%' || $1 || '%'; for any other pattern use contains(), starts_with() or regexp_matches()"
+const likeHint = "write LIKE with a literal, a parameter, '%' || $1 || '%' or concat('%', $1, '%'); for any other pattern use contains(), starts_with() or regexp_matches()"
 
 func (g *gate) like(n node, ignoreCase bool) {
 	args := n.list("children")
@@ -45,7 +47,7 @@ func (g *gate) like(n node, ignoreCase bool) {
 	if len(args) < 2 {
 		g.refuse("FORBIDDEN_FUNCTION", pos, "this use of LIKE is not allowed")
 	}
-	parts, ok := likeParts(args[1], nil)
+	parts, ok := likeParts(args[1], likePart{}, nil)
 	if !ok {
 		g.hint(pos, "the pattern of LIKE must be made of literals and parameters alone", likeHint)
 	}
@@ -98,55 +100,97 @@ func (g *gate) hint(pos int, message, details string) {
 	panic(refusal(&Error{Code: "FORBIDDEN_FUNCTION", Message: message, Details: details, Pos: pos}))
 }
 
-// likeParts are the literals and parameters that n is made of by ||.
-func likeParts(n node, parts []likePart) ([]likePart, bool) {
+// likeParts are the literals and parameters that n is made of by ||, concat and casts to
+// text; around says what stands around n.
+func likeParts(n node, around likePart, parts []likePart) ([]likePart, bool) {
 	if s, ok := n.constText(); ok {
-		return append(parts, likePart{text: s}), true
+		around.text = s
+		return append(parts, around), true
 	}
-	if n.str("class") == "PARAMETER" {
+	name := fold(n.str("function_name"))
+	switch {
+	case len(parts) > 100:
+		return nil, false
+	case n.str("class") == "PARAMETER":
 		id, err := strconv.Atoi(n.str("identifier"))
-		return append(parts, likePart{param: id}), err == nil && id > 0
-	}
-	if n.str("class") != "FUNCTION" || n.str("function_name") != "||" || len(parts) > 100 {
+		around.param = id
+		return append(parts, around), err == nil && id > 0
+	case n.str("class") == "CAST" && n.child("cast_type").str("id") == "VARCHAR" && n.child("child").str("class") == "PARAMETER":
+		around.cast = true
+		return likeParts(n.child("child"), around, parts)
+	case n.str("class") != "FUNCTION" || !builtin(n) || name != "||" && name != "concat" || around.concat:
 		return nil, false
 	}
+	around.concat = name == "concat"
 	ok := true
 	for _, c := range n.list("children") {
-		if parts, ok = likeParts(c, parts); !ok {
+		if parts, ok = likeParts(c, around, parts); !ok {
 			return nil, false
 		}
 	}
-	return parts, true
+	return parts, len(parts) > 0
 }
 
 // patternEnd is the last token of a pattern that starts at token i and is written as
-// its parts with || between them, perhaps in parentheses; -1 if it is not.
+// its parts, perhaps in parentheses, with || between them, or in concat; -1 if it is not.
 func (g *gate) patternEnd(i int, parts []likePart) int {
-	open := 0
-	for i < len(g.tokens) && g.word(i) == "(" {
-		open, i = open+1, i+1
-	}
-	for k, p := range parts {
-		if k > 0 {
-			if i+1 >= len(g.tokens) || g.word(i) != "|" || g.word(i+1) != "|" {
-				return -1
+	is := func(words ...string) bool {
+		for k, w := range words {
+			if i+k >= len(g.tokens) || !sameName(g.word(i+k), w) {
+				return false
 			}
-			i += 2
+		}
+		return true
+	}
+	var brackets int
+	casts := 0 // CAST( that are open
+	for first := true; first || len(parts) > 0; first = false {
+		for ; is("(") || is("concat", "(") || is("cast", "("); brackets++ {
+			if is("cast") {
+				casts++
+			}
+			i += 1 + btoi(!is("("))
+		}
+		if i >= len(g.tokens) || len(parts) == 0 {
+			return -1
 		}
 		kind := tokenString
-		if p.param > 0 {
+		if parts[0].param > 0 {
 			kind = tokenParam
 		}
-		if i >= len(g.tokens) || g.tokens[i].kind != kind {
+		if g.tokens[i].kind != kind {
 			return -1
 		}
-		i++
+		i, parts = i+1, parts[1:]
+		for {
+			switch {
+			case is(":", ":", "varchar"), is(":", ":", "text"), is(":", ":", "string"):
+				i += 3
+				continue
+			case casts > 0 && (is("as", "varchar", ")") || is("as", "text", ")") || is("as", "string", ")")):
+				i += 3
+				casts--
+				brackets--
+				continue
+			case is(")") && brackets > 0:
+				i++
+				brackets--
+				continue
+			}
+			break
+		}
+		switch {
+		case len(parts) == 0:
+		case is("|", "|"):
+			i += 2
+		case is(","):
+			i++
+		default:
+			return -1
+		}
 	}
-	for ; open > 0; open-- {
-		if i >= len(g.tokens) || g.word(i) != ")" {
-			return -1
-		}
-		i++
+	if brackets > 0 || is("(") { // VARCHAR(3)
+		return -1
 	}
 	return i - 1
 }
@@ -159,11 +203,14 @@ func (l *likeRef) insert(params []row.Value) (string, refusal) {
 			pattern += p.text
 			continue
 		}
-		switch v := params[p.param-1]; v.Kind() {
-		case row.Null:
+		switch v := params[p.param-1]; {
+		case v.IsNull() && p.concat:
+		case v.IsNull():
 			return "SIMILAR TO CAST(NULL AS VARCHAR)", nil
-		case row.Text:
+		case v.Kind() == row.Text:
 			pattern += v.Str()
+		case (v.Kind() == row.BigInt || v.Kind() == row.Int) && (p.cast || p.concat):
+			pattern += strconv.FormatInt(v.Int(), 10)
 		default:
 			return "", &Error{Code: "INVALID_PARAMS", Message: "the parameter $" + strconv.Itoa(p.param) + " of LIKE must be a text", Pos: l.start}
 		}
