@@ -51,6 +51,7 @@ type DB struct {
 	settings    []Setting
 	userWatch   userWatch
 	definitions chan struct{} // holds one token while a definition changes
+	bulk        chan struct{} // holds one token while an INSERT … SELECT has a great many rows in memory
 	removals    chan struct{} // holds a token for each dropped table being removed
 
 	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
@@ -76,7 +77,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
-		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce), statementTimeout: o.Query.QueryTimeout}
+		definitions: make(chan struct{}, 1), bulk: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce), statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())

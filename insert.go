@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	keyBytesMax     = 4 << 10 // one primary key
-	valuesRowsMax   = 10_000  // rows of one INSERT … VALUES
-	insertedRowsMax = 100_000 // rows of one INSERT … SELECT
+	keyBytesMax     = 4 << 10   // one primary key
+	valuesRowsMax   = 10_000    // rows of one INSERT … VALUES
+	insertedRowsMax = 1_000_000 // rows of one INSERT … SELECT
+	bulkRows        = 100_000   // from which on an INSERT … SELECT has to be the only one of its size
+	arenaRowsMax    = 1024      // rows whose values share one slice
 )
 
 // An inserter turns the rows of one INSERT into rows of the table.
@@ -30,6 +32,7 @@ type inserter struct {
 	schema *row.Schema
 	cells  []int // per column of the schema: its position in the statement's rows, or -1
 	width  int   // of the statement's rows
+	inBulk bool  // it holds the token of db.bulk
 }
 
 // insert runs an INSERT.
@@ -45,6 +48,7 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	if err != nil {
 		return Result{}, err
 	}
+	defer ins.done()
 	c := &change{db: db, s: s, table: t}
 	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning); err != nil {
 		return Result{}, err
@@ -334,11 +338,23 @@ func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) (
 	}
 	defer rows.Close()
 	var got [][]row.Value
+	var arena []row.Value
 	for rows.Next() {
-		if len(got) == rowsMax {
+		switch len(got) {
+		case rowsMax:
 			return nil, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one statement", rowsMax)
+		case bulkRows:
+			if err := ins.bulk(ctx); err != nil {
+				return nil, err
+			}
 		}
-		got = append(got, slices.Clone(rows.Values()))
+		values := rows.Values()
+		if len(arena)+len(values) > cap(arena) {
+			arena = make([]row.Value, 0, len(values)*min(max(len(got), 1), arenaRowsMax))
+		}
+		from := len(arena)
+		arena = append(arena, values...)
+		got = append(got, arena[from:len(arena):len(arena)])
 	}
 	return got, rows.Err()
 }
@@ -351,6 +367,24 @@ func (ins *inserter) query(ctx context.Context, c *composer, start int) (*Rows, 
 		return nil, err
 	}
 	return ins.db.planRows(ctx, ins.s, plan, ins.s.req.Params[:plan.Params()], where)
+}
+
+// bulk waits until no other statement of the database holds so many rows; done lets the
+// next one go on.
+func (ins *inserter) bulk(ctx context.Context) error {
+	select {
+	case ins.db.bulk <- struct{}{}:
+		ins.inBulk = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (ins *inserter) done() {
+	if ins.inBulk {
+		<-ins.db.bulk
+	}
 }
 
 // finish fills in the values that the server makes, and checks types and NOT NULL.

@@ -42,6 +42,9 @@ type Options struct {
 	Audit  audit.Options
 }
 
+// insertedBytesMax bounds the encoded rows of one statement.
+const insertedBytesMax = 256 << 20
+
 const statementTimeoutDefault = time.Minute
 
 // storageURL is the url of the default location.
@@ -79,6 +82,9 @@ func (o Options) complete() (Options, error) {
 	o.Ingest.Logger = o.Logger
 	if o.Ingest.BatchRowsMax == 0 {
 		o.Ingest.BatchRowsMax = insertedRowsMax
+	}
+	if o.Ingest.BatchBytesMax == 0 {
+		o.Ingest.BatchBytesMax = insertedBytesMax
 	}
 	o.Lake.CacheDir = filepath.Join(abs, "cache")
 	o.Lake.Logger = o.Logger

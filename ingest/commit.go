@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -80,6 +81,10 @@ const (
 // encoded are the offsets in request.buf of the parts of a mutation that do not
 // depend on the commit: the tail of the new row and behind it the whole old row.
 type encoded struct{ tail, tailEnd, oldEnd int }
+
+// growRows is after how many rows a request makes room for all of its rows, taking them
+// to be as large.
+const growRows = 1000
 
 // rowHeadMax is more than row.AppendRowHead writes.
 const rowHeadMax = 2 + 10 + 10
@@ -200,7 +205,10 @@ func (b *Buffer) encode(r *request) error {
 				r.buf = row.AppendRow(r.buf, m.Old)
 			}
 			e.oldEnd = len(r.buf)
-			r.enc = append(r.enc, e)
+			if r.enc = append(r.enc, e); len(r.enc) == growRows && rows > growRows {
+				r.buf = slices.Grow(r.buf, len(r.buf)/growRows*rows)
+				r.enc = slices.Grow(r.enc, rows)
+			}
 			r.size += int64(size)
 			if int64(len(r.buf)) > b.o.BatchBytesMax {
 				return fmt.Errorf("%w: the rows of one statement take more than %d bytes (batch_bytes_max)", ErrTooLarge, b.o.BatchBytesMax)

@@ -54,7 +54,7 @@ const (
 	// batchBytesLimit keeps the largest group well below what Pebble takes as one batch.
 	batchBytesLimit = 512 << 20
 	// batchRowsLimit keeps a group far below half a seqBlock.
-	batchRowsLimit = 100_000
+	batchRowsLimit = 1_000_000
 )
 
 // Open opens or creates the buffer of a folder and repeats what a crash interrupted.

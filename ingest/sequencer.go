@@ -14,9 +14,9 @@ const (
 	// seqBlock is how many Seqs are reserved at a time. A new block is reserved when half
 	// of the old one is left, in a group that is long durable when that half is used up:
 	// at most groupsWaiting+3 groups are under way at once, and groupBytesMax and
-	// batchRowsLimit keep each far below 200,000 rows. So a crash loses no reservation
+	// batchRowsLimit keep each far below 1,500,000 rows. So a crash loses no reservation
 	// whose Seqs anybody has seen, and none is used twice.
-	seqBlock = 1 << 23
+	seqBlock = 1 << 25
 
 	// groupsWaiting is how many groups may be written and wait for the fsync before the
 	// one that the syncer waits for is durable. One fsync makes all of them durable. With
@@ -135,7 +135,7 @@ func (b *Buffer) handle(r *request) {
 		b.apply() // a control finds all that came before it in Pebble
 	}
 	if s.group == nil {
-		s.group = b.newGroup()
+		s.group = b.newGroup(2*len(r.buf) + batchRowBytes*len(r.enc))
 		s.now = max(time.Now().UnixMicro(), b.node.time)
 	}
 	if r.control != nil {
@@ -148,14 +148,27 @@ func (b *Buffer) handle(r *request) {
 	s.group.reqs = append(s.group.reqs, r)
 }
 
-func (b *Buffer) newGroup() *group {
+// batchRowBytes is about what a row adds to its Pebble batch beside its values, which are
+// written twice.
+const batchRowBytes = 80
+
+// newGroup makes a group with room for a first request of about so many bytes: a large
+// batch would be copied each time it grows.
+func (b *Buffer) newGroup(size int) *group {
 	select {
 	case g := <-b.spare:
-		g.batch = b.db.NewBatch()
+		g.batch = b.newBatch(size)
 		return g
 	default:
-		return &group{batch: b.db.NewBatch()}
+		return &group{batch: b.newBatch(size)}
 	}
+}
+
+func (b *Buffer) newBatch(size int) *pebble.Batch {
+	if size <= groupBytesMax {
+		return b.db.NewBatch()
+	}
+	return b.db.NewBatchWithSize(size)
 }
 
 // apply writes the current group: from here on Pebble shows it. The syncer says when

@@ -124,7 +124,7 @@ func defaultConfig() config {
 			WriteTimeout: 20 * time.Second, PingInterval: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
 		},
 		Ingest: ingestConfig{
-			BufferBytesMax: 2 * gib, RowBytesMax: mib, BatchRowsMax: 100_000, BatchBytesMax: 32 * mib,
+			BufferBytesMax: 2 * gib, RowBytesMax: mib, BatchRowsMax: 1_000_000, BatchBytesMax: 256 * mib,
 			ChangeLogAge: 24 * time.Hour, ChangeLogBytesMax: gib,
 			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5,
 		},
