@@ -11,19 +11,6 @@ import (
 	"kalamdb/row"
 )
 
-// relations resolves the tables of a statement, in order, to the rows the caller
-// may see, all of one moment. release gives everything back.
-func (db *DB) relations(ctx context.Context, s *statement, tables []query.TableRef, where relocate) (_ []*query.Relation, release func(), err error) {
-	sources, release := db.sources(s)
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
-	rels, err := sources.relations(ctx, s, tables, nil, where)
-	return rels, release, err
-}
-
 // tableSources is the moment that a statement, or all of a transaction, reads: one view
 // of the buffer, and the files that were there then. The view is taken before the
 // manifests, since the other order would lose the rows that a flush moves between the
@@ -68,7 +55,8 @@ func (ts *tableSources) release() {
 // stored table can have the name.
 const affectedName = "kalamdb affected"
 
-// relations resolves tables; affected is the one of that name, if the statement has it.
+// relations resolves tables, in order, to the rows the caller may see; affected is the
+// one of that name, if the statement has it.
 func (ts *tableSources) relations(ctx context.Context, s *statement, tables []query.TableRef, affected *query.Relation, where relocate) ([]*query.Relation, error) {
 	rels := make([]*query.Relation, len(tables))
 	for i, t := range tables {
