@@ -53,9 +53,11 @@ fmt: setup ## gofmt every file
 golden: setup ## rewrite the golden transcripts in testdata
 	@scripts/golden.sh
 
-bench: build ## print speed as ratios to raw Pebble and raw DuckDB
+bench: build ## print speed as ratios to raw Pebble and raw DuckDB, and of large catalogs
 	@go run ./bench
-	@go run ./bench -bin $(BIN) -only insert,live
+	@go run ./bench -bin $(BIN) -only insert,live,write
+	@go test -run '^$$' -bench Plan -benchtime 1000x ./query
+	@go test -run '^$$' -bench ManyOfAll -benchtime 20x .
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)
