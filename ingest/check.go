@@ -79,7 +79,11 @@ func (b *Buffer) check(r *request) error {
 				return err
 			}
 			seen := v
-			if p.stream != nil && v.found && v.updated <= p.stream.overAt(s.now) {
+			over, err := b.eventOver(p, v)
+			if err != nil {
+				return err
+			}
+			if over {
 				seen = version{} // nobody sees it any more
 				b.mu.Lock()
 				p.stream.replaced++

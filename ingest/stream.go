@@ -67,6 +67,36 @@ func (b *Buffer) streamOf(t row.TableRef) *stream {
 // overAt is the commit time up to which events are too old at the given moment.
 func (p *StreamPolicy) overAt(now int64) int64 { return now - p.Retention.Microseconds() }
 
+// eventOver says whether v is an event that no View shows any more, so that its key is free.
+// It runs in the sequencer.
+func (b *Buffer) eventOver(p *partition, v version) (over bool, err error) {
+	if p.stream == nil || !v.found || v.seq > b.node.last {
+		return false, nil
+	}
+	if v.updated <= p.stream.overAt(b.seq.now) {
+		return true, nil
+	}
+	if p.stream.memory != nil || p.active.rows <= p.stream.RowsMax {
+		return false, nil
+	}
+	newer := 0
+	for i := range b.seq.pending.entries { // of the current group: not in db yet
+		if e := &b.seq.pending.entries[i]; e.p == p && e.v.seq > v.seq && e.v.seq <= b.node.last {
+			newer++
+		}
+	}
+	it, err := b.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendChangeKey(nil, p.prefix, v.seq+1), UpperBound: appendChangeKey(nil, p.prefix, row.SeqMax),
+	})
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", p.ref, err)
+	}
+	for ok := it.First(); ok && newer < p.stream.RowsMax; ok = it.Next() {
+		newer++
+	}
+	return newer >= p.stream.RowsMax, it.Close()
+}
+
 func (b *Buffer) streamBytesMax() int64 {
 	return min(streamBytesMax, b.o.BufferBytesMax/streamPart)
 }
