@@ -32,6 +32,7 @@ type inserter struct {
 	schema *row.Schema
 	cells  []int // per column of the schema: its position in the statement's rows, or -1
 	width  int   // of the statement's rows
+	named  bool  // the statement names its columns
 	inBulk bool  // it holds the token of db.bulk
 }
 
@@ -90,7 +91,7 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 
 func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inserter, error) {
 	schema := t.Schema()
-	ins := &inserter{db: db, s: s, table: t, schema: schema, cells: make([]int, len(schema.Columns)), width: len(st.Columns)}
+	ins := &inserter{db: db, s: s, table: t, schema: schema, cells: make([]int, len(schema.Columns)), width: len(st.Columns), named: st.Columns != nil}
 	if st.Columns == nil && !st.DefaultValues {
 		ins.width = len(schema.Columns)
 		for i := range ins.cells {
@@ -112,6 +113,25 @@ func newInserter(db *DB, s *statement, t *catalog.Table, st *sql.Insert) (*inser
 		ins.cells[j] = i
 	}
 	return ins, nil
+}
+
+// fit makes rows of n values fit a statement that names no columns, if they are one
+// short: they leave out the AUTO_INCREMENT column, which the user may not even have
+// declared.
+func (ins *inserter) fit(n int) {
+	auto := slices.IndexFunc(ins.schema.Columns, func(c row.Column) bool { return c.AutoIncrement })
+	if auto < 0 || n != len(ins.cells)-1 || ins.width != len(ins.cells) || ins.named {
+		return
+	}
+	ins.width = n
+	for i := range ins.cells {
+		switch {
+		case i == auto:
+			ins.cells[i] = -1
+		case i > auto:
+			ins.cells[i] = i - 1
+		}
+	}
 }
 
 // columnOf is the position of a declared column. Writes to system columns are refused
@@ -137,6 +157,9 @@ func (ins *inserter) values(ctx context.Context, st *sql.Insert) ([][]row.Value,
 	}
 	if n := len(list); n > valuesRowsMax {
 		return nil, fail(CodeTooLarge, "%d rows in one INSERT, the limit is %d", n, valuesRowsMax)
+	}
+	if len(list) > 0 {
+		ins.fit(len(list[0]))
 	}
 	for _, exprs := range list {
 		if len(exprs) != ins.width {
@@ -324,7 +347,7 @@ func (ins *inserter) checkWidth(ctx context.Context, q sql.Fragment) error {
 	if n == ins.width+2 && columns[n-2].Name == row.ColUpdated && columns[n-1].Name == row.ColDeleted {
 		n = ins.width
 	}
-	if n != ins.width {
+	if ins.fit(n); n != ins.width {
 		return fail(CodeSyntax, "the query has %d columns, expected %d", n, ins.width).at(q.Pos)
 	}
 	return rows.Err()
