@@ -162,4 +162,5 @@ func kalamdb_session_exec(p, in, out unsafe.Pointer) {
 			return
 		}
 	}
+	w.finish()
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
@@ -57,10 +58,23 @@ type vectorWriter struct {
 	used     int            // LIST: elements written
 	room     int            // LIST: elements there is room for
 	floats   []float32
+	text     []byte     // of the long strings that are not in the vector yet
+	long     []textPart // where they belong
 }
+
+// A textPart is the string that the i-th value of a vector is: text[from:to].
+type textPart struct{ i, from, to int }
+
+// Each string that DuckDB takes costs a call into C, so that short ones are written into
+// the vector here and the long ones of a chunk become parts of one.
+const (
+	inlineMax         = 12       // bytes of a string that lies in the vector itself
+	collectedBytesMax = 64 << 10 // of the long strings that are collected
+)
 
 func (w *vectorWriter) init(vec mapping.Vector, t row.Type) {
 	w.vec, w.typ, w.validity, w.used, w.room = vec, t, nil, 0, 0
+	w.text, w.long = w.text[:0], w.long[:0]
 	w.data = mapping.VectorGetData(vec)
 	switch t.Kind {
 	case row.List:
@@ -122,8 +136,7 @@ func (w *vectorWriter) set(i int, v row.Value) error {
 		hi, lo := v.Halves()
 		*at[hugeInt](w.data, i) = hugeInt{lower: lo, upper: hi ^ (-1 << 63)}
 	case row.Text, row.JSON, row.Bytes:
-		s := v.Str()
-		mapping.VectorAssignStringElementLen(w.vec, mapping.IdxT(i), unsafe.Slice(unsafe.StringData(s), len(s)))
+		w.setText(i, v.Str())
 	case row.Embedding:
 		w.floats = v.Floats(w.floats[:0])
 		if len(w.floats) != int(w.typ.Dim) {
@@ -192,14 +205,66 @@ func (w *vectorWriter) setList(i int, elems []row.Value) error {
 	return nil
 }
 
+// setText writes a string; one that is no text in a column of text becomes NULL.
+func (w *vectorWriter) setText(i int, s string) {
+	if w.typ.Kind != row.Bytes && !utf8.ValidString(s) {
+		w.setNull(i)
+		return
+	}
+	if len(s) <= inlineMax {
+		short := inlineString{length: uint32(len(s))}
+		copy(short.bytes[:], s)
+		*at[inlineString](w.data, i) = short
+		return
+	}
+	if len(w.text)+len(s) > collectedBytesMax {
+		w.flushText()
+	}
+	w.long = append(w.long, textPart{i, len(w.text), len(w.text) + len(s)})
+	w.text = append(w.text, s...)
+}
+
+// flushText hands the collected strings to DuckDB as one, which it copies to memory that
+// lives as long as the vector, and makes of each the part that it is.
+func (w *vectorWriter) flushText() {
+	if len(w.long) == 0 {
+		return
+	}
+	first := w.long[0].i
+	mapping.VectorAssignStringElementLen(w.vec, mapping.IdxT(first), w.text)
+	start := at[outlineString](w.data, first).start
+	for _, p := range w.long {
+		part := outlineString{length: uint32(p.to - p.from), start: start + uintptr(p.from)}
+		copy(part.prefix[:], w.text[p.from:])
+		*at[outlineString](w.data, p.i) = part
+	}
+	w.text, w.long = w.text[:0], w.long[:0]
+}
+
 // finish ends a chunk.
 func (w *vectorWriter) finish() {
+	w.flushText()
 	if w.typ.Kind == row.List {
+		w.child.finish()
 		mapping.ListVectorSetSize(w.vec, mapping.IdxT(w.used))
 	}
 }
 
-// stringT is DuckDB's string: up to 12 bytes inline, else a pointer.
+// inlineString and outlineString are the two forms of DuckDB's string when it is written: where it
+// goes there may be anything before, so that no field may be a pointer to Go.
+type (
+	inlineString struct {
+		length uint32
+		bytes  [inlineMax]byte // zero behind the string
+	}
+	outlineString struct {
+		length uint32
+		prefix [4]byte
+		start  uintptr
+	}
+)
+
+// stringT is DuckDB's string when it is read: up to 12 bytes inline, else a pointer.
 type stringT struct {
 	length uint32
 	prefix [4]byte

@@ -2,6 +2,7 @@ package query
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"kalamdb/row"
@@ -46,5 +47,54 @@ func TestVectors(t *testing.T) {
 				t.Errorf("%s(e, %s): %v, expected %v", f.name, arg, got, f.want)
 			}
 		}
+	}
+}
+
+// TestTexts: strings of every length come out of DuckDB as they went in, in columns, in
+// lists, over several chunks.
+func TestTexts(t *testing.T) {
+	e := open(t, Options{})
+	schema := &row.Schema{Version: 1, Key: []row.ColumnID{1}, Columns: []row.Column{
+		{ID: 1, Name: "id", Type: row.Type{Kind: row.BigInt}}, {ID: 2, Name: "t", Type: row.Type{Kind: row.Text}},
+		{ID: 3, Name: "b", Type: row.Type{Kind: row.Bytes}}, {ID: 4, Name: "l", Type: row.Type{Kind: row.List, Elem: row.Text}}}}
+	h := &memHot{}
+	want := map[int64][]row.Value{}
+	for id := range int64(5000) {
+		n := int(id % 40)
+		switch id {
+		case 100:
+			n = collectedBytesMax + 1
+		case 101:
+			n = collectedBytesMax
+		}
+		s := strings.Repeat("é€x", n)[:n]
+		valid := row.TextValue(strings.ToValidUTF8(s, "y"))
+		text := valid
+		if id%100 == 99 {
+			text = row.NullValue
+		}
+		values := []row.Value{row.IntValue(row.BigInt, id), text, row.BytesValue([]byte(s)), row.ListValue([]row.Value{valid, row.NullValue, row.TextValue("short"), valid})}
+		want[id] = values
+		h.put(row.AppendKey(nil, values[0]), row.Row{Schema: 1, Seq: 1, Values: values})
+	}
+	rel := &Relation{Schema: schema, System: true, Hot: h}
+	p, err := e.Plan("SELECT * FROM t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := e.Query(t.Context(), p, []*Relation{rel}, nil, Session{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	n := 0
+	for ; rows.Next(); n++ {
+		got := rows.Values()
+		if id := got[0].Int(); !slices.Equal(got[:4], want[id]) {
+			t.Fatalf("row %d: %v, expected %v", id, got[:4], want[id])
+		}
+	}
+	if n != len(want) || rows.Err() != nil {
+		t.Errorf("%d rows, %v, expected %d", n, rows.Err(), len(want))
 	}
 }
