@@ -86,7 +86,7 @@ func (g *gate) vectors(args []node) {
 			}
 			if depth == 0 {
 				end := g.tokens[i].end
-				g.p.cuts = append(g.p.cuts, cut{end, end, "::FLOAT[" + strconv.Itoa(len(elems)) + "]"})
+				g.cut(cut{end, end, "::FLOAT[" + strconv.Itoa(len(elems)) + "]"})
 				break
 			}
 		}

@@ -101,6 +101,9 @@ type gate struct {
 	lambdas            int  // inside how many
 	recursive          int  // inside how many recursive halves of WITH RECURSIVE
 	seqAll, deletedAll bool // _seq, _deleted mentioned where their table cannot be told
+
+	named []bool // the select items that the walk is in: do they have a name?
+	items []item // of all select lists, nil until they are needed
 }
 
 // A cteScope is a name that WITH defined.
@@ -314,7 +317,8 @@ func (g *gate) selectNode(n node, allowed map[string]field) {
 	for _, e := range n.list("select_list") {
 		g.star(e)
 	}
-	g.fields(n, allowed, queryCommon, -1, "from_table", "modifiers", "cte_map")
+	g.selectList(n.list("select_list"))
+	g.fields(n, allowed, queryCommon, -1, "from_table", "select_list", "modifiers", "cte_map")
 	g.modifiers(n)
 	if n["sample"] == nil && !g.sel.odd {
 		g.predicates(n.child("where_clause"))

@@ -85,6 +85,7 @@ func (g *gate) like(n node, ignoreCase bool) {
 	for _, p := range parts {
 		if p.param > 0 {
 			g.p.likes = append(g.p.likes, l)
+			g.edited(l.start)
 			return
 		}
 	}
@@ -92,7 +93,7 @@ func (g *gate) like(n node, ignoreCase bool) {
 	if err != nil {
 		panic(err)
 	}
-	g.p.cuts = append(g.p.cuts, cut{l.start, l.end, insert})
+	g.cut(cut{l.start, l.end, insert})
 }
 
 // hint refuses with advice.

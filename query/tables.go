@@ -33,6 +33,12 @@ type cut struct {
 	insert     string
 }
 
+// cut notes an edit of the text.
+func (g *gate) cut(c cut) {
+	g.p.cuts = append(g.p.cuts, c)
+	g.edited(c.start)
+}
+
 // table notes the base table n, unless a WITH defined its name.
 func (g *gate) table(n node) {
 	ns, name := fold(n.str("schema_name")), fold(n.str("table_name"))
@@ -73,6 +79,7 @@ func (g *gate) add(r *baseRef, n node, t TableRef, name string) {
 	}
 	g.p.refs = append(g.p.refs, r)
 	g.sel.tables = append(g.sel.tables, r)
+	g.edited(r.start)
 }
 
 // locate finds the words of a base table in the text. They must be identifiers and
@@ -147,7 +154,7 @@ func (g *gate) column(n node) {
 			if i < 0 || i+2 >= len(g.tokens) || identifier(g.text, g.tokens[i]) != names[0] || g.word(i+1) != "." {
 				g.unknown(n.pos(), "this column name")
 			}
-			g.p.cuts = append(g.p.cuts, cut{g.tokens[i].start, g.tokens[i+2].start, ""})
+			g.cut(cut{g.tokens[i].start, g.tokens[i+2].start, ""})
 			return
 		}
 	}
