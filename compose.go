@@ -13,6 +13,9 @@ import (
 type composer struct {
 	b    strings.Builder
 	segs []composedSegment
+	// table is one whose columns the caller may qualify by its namespace too, though the
+	// composed text has not the table but rows that go by its name.
+	table *row.TableRef
 }
 
 type composedSegment struct{ from, to, source int }
@@ -32,9 +35,15 @@ func (c *composer) fragment(f sql.Fragment) *composer {
 
 // raw adds a piece of the caller's text that is no single expression.
 func (c *composer) raw(f sql.Fragment) *composer {
-	from := c.b.Len()
-	c.b.WriteString(f.Text)
-	c.segs = append(c.segs, composedSegment{from: from, to: c.b.Len(), source: f.Pos})
+	pieces := []sql.Fragment{f}
+	if c.table != nil {
+		pieces = sql.Unqualified(f, c.table.Namespace, c.table.Name)
+	}
+	for _, f := range pieces {
+		from := c.b.Len()
+		c.b.WriteString(f.Text)
+		c.segs = append(c.segs, composedSegment{from: from, to: c.b.Len(), source: f.Pos})
+	}
 	return c
 }
 

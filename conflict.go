@@ -40,7 +40,7 @@ func newUpsert(c *change, st *sql.Insert, inserts []ingest.Mutation) (*upsert, e
 		return u, nil
 	}
 	targets, err := targetsOf(c.table, st.Conflict.Sets)
-	u.set = &setter{c: c, names: names(st.Table, st.Alias), sets: st.Conflict.Sets, targets: targets, cond: st.Conflict.Where, excluded: true}
+	u.set = &setter{c: c, names: names(st.Table, st.Alias), aliased: st.Alias != "", sets: st.Conflict.Sets, targets: targets, cond: st.Conflict.Where, excluded: true}
 	return u, err
 }
 
@@ -104,7 +104,12 @@ func (u *upsert) look(ctx context.Context, at *tableSources) (*effect, error) {
 	}
 	values := make([][]row.Value, len(met))
 	if u.set != nil {
-		if values, err = u.set.apply(ctx, at, met); err != nil {
+		if len(met) == 0 {
+			err = u.set.check(ctx, at)
+		} else {
+			values, err = u.set.apply(ctx, at, met)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

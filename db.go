@@ -46,6 +46,7 @@ type DB struct {
 
 	writers     partitionLocks
 	defaults    defaultCache
+	goodPlans   goodPlans
 	kept        keptRows
 	queries     queryLog
 	settings    []Setting

@@ -45,12 +45,12 @@ func (db *DB) newReturning(s *statement, t *catalog.Table, alias string, list *s
 	if r.pick(list.Text) {
 		return r, nil
 	}
+	var c composer
 	if alias == "" {
-		alias = t.Ref.Name
+		alias, c.table = t.Ref.Name, &t.Ref
 	}
 	lower := strings.ToLower(list.Text)
 	r.committed = strings.Contains(lower, row.ColSeq) || strings.Contains(lower, row.ColUpdated) || strings.Contains(lower, "*")
-	var c composer
 	c.text("SELECT ").raw(*list).text("\nFROM ", sql.QuoteIdent(affectedName), " AS ", sql.QuoteIdent(alias))
 	r.where = func(pos int) int { return c.position(pos, list.Pos) }
 	var err error

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"sync"
 
 	"kalamdb/query"
 	"kalamdb/row"
@@ -18,6 +19,7 @@ import (
 type setter struct {
 	c        *change
 	names    []string // by which the statement may call the row
+	aliased  bool     // that is an alias, to which no namespace belongs
 	sets     []sql.Set
 	targets  []int         // the columns they assign to
 	cond     *sql.Fragment // of DO UPDATE … WHERE: rows for which it is not true stay as they are
@@ -59,6 +61,9 @@ func (u *setter) check(ctx context.Context, at *tableSources) error {
 	if len(u.sets) == 0 {
 		return nil
 	}
+	if u.cond != nil {
+		return u.checkAll(ctx, at)
+	}
 	values := make([]row.Value, len(u.c.table.Schema().Columns)) // of a row that is all NULL
 	none := pair{old: &row.Row{Values: values}, excluded: values}
 	for i := range u.sets {
@@ -67,11 +72,57 @@ func (u *setter) check(ctx context.Context, at *tableSources) error {
 			return err
 		}
 		if !ok {
-			_, err := u.evaluate(ctx, at, nil)
-			return err
+			return u.checkAll(ctx, at)
 		}
 	}
 	return nil
+}
+
+// checkAll has DuckDB check all assignments and the condition over no rows. What names no
+// other table stays right as long as the schema is the same.
+func (u *setter) checkAll(ctx context.Context, at *tableSources) error {
+	if err := u.prepare(); err != nil {
+		return err
+	}
+	good := goodPlan{plan: u.plan, table: u.c.table.Ref.ID, version: u.c.table.Schema().Version}
+	if u.c.db.goodPlans.has(good) {
+		return nil
+	}
+	_, err := u.evaluate(ctx, at, nil)
+	if err == nil && len(u.plan.Tables()) == 1 {
+		u.c.db.goodPlans.add(good)
+	}
+	return err
+}
+
+// goodPlans are plans of assignments that DuckDB has accepted for a version of a table.
+type goodPlans struct {
+	mu   sync.Mutex // guards good; nothing blocks under it
+	good map[goodPlan]struct{}
+}
+
+type goodPlan struct {
+	plan    *query.Plan
+	table   uint64
+	version uint32
+}
+
+const goodPlansMax = 1024
+
+func (g *goodPlans) has(p goodPlan) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.good[p]
+	return ok
+}
+
+func (g *goodPlans) add(p goodPlan) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.good == nil || len(g.good) >= goodPlansMax {
+		g.good = map[goodPlan]struct{}{}
+	}
+	g.good[p] = struct{}{}
 }
 
 // fast is the new values of a row; ok is false if DuckDB has to compute them.
@@ -170,6 +221,9 @@ const ordinalID row.ColumnID = 1 << 29
 // struct, so that only excluded.a reaches them.
 func (u *setter) compose() *composer {
 	var c composer
+	if !u.aliased {
+		c.table = &u.c.table.Ref
+	}
 	c.text("SELECT ", sql.QuoteIdent(ordinalName))
 	for i := range u.sets {
 		c.text(", ").cast(&u.c.table.Schema().Columns[u.targets[i]], &u.sets[i].Value)
@@ -196,23 +250,29 @@ func (u *setter) compose() *composer {
 
 func excludedColumn(j int) string { return "kalamdb excluded " + strconv.Itoa(j) }
 
+// prepare makes the plan, if that is not done.
+func (u *setter) prepare() error {
+	if u.plan != nil {
+		return nil
+	}
+	start := u.sets[0].Value.Text.Pos
+	c := u.compose()
+	u.where = func(pos int) int { return c.position(pos, start) }
+	plan, err := u.c.db.plan(c.String(), u.where)
+	if err != nil {
+		return err
+	}
+	if plan.Unnests() {
+		return errUnnest().at(start)
+	}
+	u.plan = plan
+	return nil
+}
+
 // evaluate has DuckDB compute the values.
 func (u *setter) evaluate(ctx context.Context, at *tableSources, rows []pair) ([][]row.Value, error) {
-	start := u.c.s.Start()
-	if len(u.sets) > 0 {
-		start = u.sets[0].Value.Text.Pos
-	}
-	if u.plan == nil {
-		c := u.compose()
-		u.where = func(pos int) int { return c.position(pos, start) }
-		plan, err := u.c.db.plan(c.String(), u.where)
-		if err != nil {
-			return nil, err
-		}
-		if plan.Unnests() {
-			return nil, errUnnest().at(start)
-		}
-		u.plan = plan
+	if err := u.prepare(); err != nil {
+		return nil, err
 	}
 	schema := u.c.table.Schema()
 	rel := &query.Relation{Schema: &row.Schema{Version: schema.Version, Key: schema.Key}, System: true}
@@ -232,7 +292,7 @@ func (u *setter) evaluate(ctx context.Context, at *tableSources, rows []pair) ([
 	rel.Hot = list
 	res, err := at.rows(ctx, u.c.s, u.plan, rel, u.c.s.req.Params[:u.plan.Params()], u.where)
 	if err != nil {
-		return nil, err
+		return nil, ofValues(err)
 	}
 	defer res.Close()
 	got := make([][]row.Value, len(rows))

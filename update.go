@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 
 	"kalamdb/ingest"
 	"kalamdb/query"
@@ -105,6 +106,20 @@ func errUnnest() *Error {
 	return fail(CodeSyntax, "a value of an UPDATE gives several rows, expected one: unnest makes rows")
 }
 
+// ofValues makes DuckDB's errors about a composed SELECT errors about the assignments in it.
+func ofValues(err error) error {
+	e := asError(err)
+	if name, ok := strings.CutPrefix(e.Message, "Could not find key "); ok { // of excluded
+		name, _, _ = strings.Cut(name, " in struct")
+		return fail(CodeColumnNotFound, "column %s does not exist", name).at(e.Position)
+	}
+	if !strings.Contains(e.Message, "must appear in the GROUP BY clause") {
+		return err
+	}
+	return fail(CodeInvalidStatement, "an aggregate function is not possible here, expected a value of one row").
+		details("a subquery can have one: SET n = (SELECT count(*) FROM t)").at(e.Position)
+}
+
 // compose makes SELECT _seq, _updated, every column, every new value FROM the table.
 // A row that several rows of the other tables match comes once, with any one of them.
 func (rw *rewriter) compose() *composer {
@@ -151,7 +166,7 @@ func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error)
 	w := &rewriting{c: rw.change, e: rw.effectOn()}
 	rows, err := at.rows(ctx, rw.s, rw.plan, nil, rw.s.req.Params[:rw.plan.Params()], rw.where)
 	if err != nil {
-		return nil, err
+		return nil, ofValues(err)
 	}
 	defer rows.Close()
 	schema := rw.table.Schema()
@@ -253,7 +268,7 @@ func sameKind(v row.Value, t row.Type) (row.Value, bool) {
 
 // single looks up the row with the key.
 func (rw *rewriter) single(key []byte) func(ctx context.Context, at *tableSources) (*effect, error) {
-	set := &setter{c: rw.change, names: names(rw.name, rw.alias), sets: rw.sets, targets: rw.targets}
+	set := &setter{c: rw.change, names: names(rw.name, rw.alias), aliased: rw.alias != "", sets: rw.sets, targets: rw.targets}
 	return func(ctx context.Context, at *tableSources) (*effect, error) {
 		w := &rewriting{c: rw.change, e: rw.effectOn()}
 		found, err := at.find(ctx, rw.table, w.e.Partition, [][]byte{key})

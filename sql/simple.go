@@ -83,6 +83,29 @@ func (p *parser) operand() (o Operand, ok bool) {
 	return o, true
 }
 
+// Unqualified is f in pieces, without the namespace of columns that are written as
+// namespace.table.column.
+func Unqualified(f Fragment, namespace, table string) []Fragment {
+	var pieces []Fragment
+	from := 0
+	var window [4]token // the last tokens, the newest last
+	named := func(t token, name string) bool {
+		return (t.kind == tokWord || t.kind == tokQuoted) && strings.EqualFold(strings.Trim(f.Text[t.start:t.end], `"`), name)
+	}
+	point := func(t token) bool { return t.kind == tokSymbol && t.sym == '.' }
+	l := newLexer(f.Text)
+	for t := l.next(); t.kind != tokEnd && t.kind != tokBad; t = l.next() {
+		before := window[0]
+		copy(window[:], window[1:])
+		window[3] = t
+		if point(t) && named(window[2], table) && point(window[1]) && named(window[0], namespace) && !point(before) {
+			pieces = append(pieces, Fragment{Text: f.Text[from:window[0].start], Pos: f.Pos + from})
+			from = window[2].start
+		}
+	}
+	return append(pieces, Fragment{Text: f.Text[from:], Pos: f.Pos + from})
+}
+
 // ParamsOf is the highest n of the parameters $n in text.
 func ParamsOf(text string) int {
 	if strings.IndexByte(text, '$') < 0 {
