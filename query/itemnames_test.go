@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -45,6 +46,21 @@ func TestItemNames(t *testing.T) {
 		}
 		if got := strings.Join(names, "|"); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v\nwant %s", c.text, got, err, c.want)
+		}
+	}
+}
+
+// TestPivotNeedsValues: DuckDB makes several statements of a PIVOT without IN.
+func TestPivotNeedsValues(t *testing.T) {
+	e := open(t, Options{})
+	for _, text := range []string{"PIVOT t ON a USING sum(b)", "SELECT * FROM (PIVOT t ON a USING sum(b))"} {
+		_, err := e.Plan(text)
+		var qe *Error
+		if !errors.As(err, &qe) {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if qe.Code != "FORBIDDEN_STATEMENT" || !strings.Contains(qe.Details, "IN (") || !strings.HasPrefix(text[qe.Pos:], "PIVOT") {
+			t.Errorf("%s: %+v", text, qe)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	if err := shape(text, tokens); err != nil {
 		return nil, nil, err
 	}
-	tree, err = e.parse(text)
+	tree, err = e.parse(text, tokens)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,7 +172,7 @@ func invalidUTF8(text string) int {
 }
 
 // parse gives the tree of the one SELECT in text.
-func (e *Engine) parse(text string) (node, error) {
+func (e *Engine) parse(text string, tokens []token) (node, error) {
 	in := e.acquire()
 	defer e.release(in)
 	c := <-in.parsers
@@ -188,7 +188,7 @@ func (e *Engine) parse(text string) (node, error) {
 		return nil, &Error{Code: "INTERNAL", Message: "the statement could not be parsed", Pos: -1, Cause: err}
 	}
 	if answer.flag("error") {
-		return nil, parseError(answer)
+		return nil, parseError(answer, text, tokens)
 	}
 	statements := answer.list("statements")
 	switch len(statements) {
@@ -206,14 +206,20 @@ func (e *Engine) parse(text string) (node, error) {
 	return statements[0].child("node"), nil
 }
 
-func parseError(answer node) error {
+func parseError(answer node, text string, tokens []token) error {
 	pos, err := strconv.Atoi(answer.str("position"))
 	if err != nil {
 		pos = -1
 	}
 	e := &Error{Code: "SYNTAX_ERROR", Message: answer.str("error_message"), Pos: pos}
 	if strings.HasPrefix(e.Message, "Only SELECT") {
-		e.Code, e.Message = "FORBIDDEN_STATEMENT", "only SELECT is allowed here (a PIVOT needs its values: ON column IN (…))"
+		e.Code, e.Message = "FORBIDDEN_STATEMENT", "only SELECT is allowed here"
+		if i := slices.IndexFunc(tokens, func(t token) bool {
+			return t.kind == tokenWord && strings.HasPrefix(fold(text[t.start:t.end]), "pivot")
+		}); i >= 0 {
+			e.Message, e.Pos = "a PIVOT has to name the values that become columns", tokens[i].start
+			e.Details = "write them behind the column: PIVOT t ON year IN (2025, 2026) USING sum(n); SELECT DISTINCT year FROM t tells which there are"
+		}
 	}
 	if strings.Contains(e.Message, "named and positional parameters") {
 		e.Message = "parameters are written $1, $2, …"

@@ -143,7 +143,11 @@ func (p *parser) name(what string) (name string, pos int, err error) {
 
 // newName reads a name that is to be stored.
 func (p *parser) newName(what string) (string, int, error) {
+	tok := p.tok
 	name, pos, err := p.name(what)
+	if err == nil {
+		err = p.refuseReserved(tok, name)
+	}
 	if err == nil && !IdentOK(name) {
 		err = &Error{Pos: pos, Code: CodeInvalidName, Message: "found the name " + clip(QuoteIdent(name)) +
 			", expected at most 63 letters a-z, digits and _, not a digit first"}

@@ -29,8 +29,14 @@ func (p *parser) createTable(kind string) (Statement, error) {
 	if s.IfNotExists, err = p.ifNotExists(); err != nil {
 		return nil, err
 	}
+	first := p.tok
 	if s.Table, err = p.tableName(); err != nil {
 		return nil, err
+	}
+	if s.Table.Namespace == "" {
+		if err = p.refuseReserved(first, s.Table.Name); err != nil {
+			return nil, err
+		}
 	}
 	if !IdentOK(s.Table.Name) {
 		return nil, p.errorAt(s.Table.Pos, CodeInvalidName, "found the table name "+clip(QuoteIdent(s.Table.Name))+
