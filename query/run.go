@@ -162,11 +162,39 @@ func (e *Engine) Query(ctx context.Context, p *Plan, rels []*Relation, params []
 }
 
 func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Relation, params []row.Value, session Session) (*Rows, []reading, error) {
-	if len(rels) != len(p.tables) {
-		panic("query: broken invariant: " + strconv.Itoa(len(rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
+	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
+	defer cancel()
+	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
+	j := job{plan: p, prefix: prefix, rels: rels, params: params, session: session, rowsMax: e.o.ResultRowsMax, each: rows.add, failed: rows.Close}
+	res, reads, err := e.run(ctx, limited, &j)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows.describe(res)
+	mapping.DestroyResult(res)
+	return rows, reads, nil
+}
+
+// A job is one run of a plan.
+type job struct {
+	plan    *Plan
+	prefix  string
+	rels    []*Relation // parallel to plan.tables
+	params  []row.Value
+	session Session
+	rowsMax int64                                           // one more row is the last; 0: no limit
+	each    func(*mapping.Result, mapping.DataChunk) error // takes over a piece of the result
+	failed  func()                                          // lets go of what each has taken; called at most once, after the last each
+}
+
+// run runs j until limited is done, which is ctx or ends before it. The caller destroys the result.
+func (e *Engine) run(ctx, limited context.Context, j *job) (*mapping.Result, []reading, error) {
+	p, params := j.plan, j.params
+	if len(j.rels) != len(p.tables) {
+		panic("query: broken invariant: " + strconv.Itoa(len(j.rels)) + " relations for " + strconv.Itoa(len(p.tables)) + " tables")
 	}
 	for i, t := range p.tables {
-		if t.AllUsers && rels[i].Users == nil {
+		if t.AllUsers && j.rels[i].Users == nil {
 			return nil, nil, &Error{Code: "NOT_SUPPORTED_YET", Message: "ALL_USERS is not supported here", Pos: t.Pos}
 		}
 	}
@@ -182,33 +210,28 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 	if open := e.open.Load(); open >= e.o.OpenResultBytesMax {
 		return nil, nil, &Error{Code: "BUSY", Message: fmt.Sprintf("results of %d bytes are still being read, the limit of all results together is %d bytes: try again", open, e.o.OpenResultBytesMax), Pos: -1}
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
-	defer cancel()
-	sp, release, err := p.splice(limited, rels, params, e.o.ResultRowsMax)
+	sp, release, err := p.splice(limited, j.rels, params, j.rowsMax)
 	if err != nil {
 		release()
 		return nil, nil, e.failure(ctx, limited, err, nil, nil)
 	}
-	sp.text = prefix + sp.text
+	sp.text = j.prefix + sp.text
 	for i := range sp.pieces {
-		sp.pieces[i].at += len(prefix)
+		sp.pieces[i].at += len(j.prefix)
 	}
-	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
-	res, err := e.execute(limited, sp.text, &statement{sources: sp.sources, session: session},
-		func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) }, rows.add,
+	res, err := e.execute(limited, sp.text, &statement{sources: sp.sources, session: j.session},
+		func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) }, j.each,
 		func(err error, in *instance) error {
-			return e.failure(ctx, limited, err, in, &origin{plan: p, rels: rels, spliced: sp})
+			return e.failure(ctx, limited, err, in, &origin{plan: p, rels: j.rels, spliced: sp})
 		},
 		func(ok bool) {
 			release()
 			if !ok {
-				rows.Close()
+				j.failed()
 			}
 		})
 	if err != nil {
 		return nil, nil, err
 	}
-	rows.describe(res)
-	mapping.DestroyResult(res)
-	return rows, sp.reads, nil
+	return res, sp.reads, nil
 }

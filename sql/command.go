@@ -23,8 +23,9 @@ func (p *parser) show() (Statement, error) {
 		}
 		name, err := p.tableName()
 		return &ShowTableStats{Table: name}, err
-	case p.is("BACKUP"):
-		return p.later("SHOW BACKUP")
+	case p.accept("BACKUP"):
+		url, pos, err := p.str(placeHint)
+		return &ShowBackup{URL: url, URLPos: pos}, err
 	case p.isAny("DATABASES", "SCHEMAS"):
 		return nil, p.syntax("found "+p.raw()+", expected NAMESPACES", "write SHOW NAMESPACES")
 	}

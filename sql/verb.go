@@ -5,7 +5,7 @@ import "strings"
 // verbs are the words a statement may begin with, for hints.
 var verbs = []string{
 	"SELECT", "WITH", "FROM", "VALUES", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "SHOW", "USE",
-	"DESCRIBE", "EXPLAIN", "FLUSH", "COMPACT", "KILL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "BACKUP", "RESTORE", "EXPORT",
+	"DESCRIBE", "EXPLAIN", "FLUSH", "COMPACT", "KILL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "BACKUP", "RESTORE", "EXPORT", "FORGET",
 }
 
 // forbidden are the verbs that reach files, settings, extensions, the network or
@@ -19,7 +19,7 @@ var forbidden = map[string]bool{
 
 // unsupported are verbs that are understood and arrive later.
 var unsupported = map[string]bool{
-	"SAVEPOINT": true, "RELEASE": true, "BACKUP": true, "RESTORE": true, "TRUNCATE": true, "MERGE": true, "SUMMARIZE": true,
+	"SAVEPOINT": true, "RELEASE": true, "TRUNCATE": true, "MERGE": true, "SUMMARIZE": true,
 }
 
 // statement parses one statement, beginning at its first token.
@@ -56,6 +56,12 @@ func (p *parser) statement() (Statement, error) {
 		return p.compact()
 	case p.accept("KILL"):
 		return p.kill()
+	case p.accept("BACKUP"):
+		return p.backup()
+	case p.accept("RESTORE"):
+		return p.restore()
+	case p.accept("FORGET"):
+		return p.forget()
 	case p.accept("BEGIN"), p.accept("START"):
 		return p.begin(verb)
 	case p.accept("COMMIT"), p.accept("END"):
@@ -77,8 +83,8 @@ func (p *parser) otherVerb(verb token) (Statement, error) {
 			return p.executeAs()
 		}
 	case "EXPORT":
-		if p.advance(); p.sym('(') {
-			return p.later("EXPORT")
+		if p.advance(); p.sym('(') || p.is("USER") {
+			return p.export()
 		}
 	case "REPLACE":
 		return nil, p.unexpected("INSERT")
