@@ -76,15 +76,9 @@ func (l *Lake) AddTable(ctx context.Context, c *catalog.Table) error {
 	if l.table(c.Ref.ID) != nil || c.Type == catalog.Stream {
 		return nil
 	}
-	b := l.opts.Meta
-	if c.Root != "" {
-		if l.opts.Places == nil {
-			return fmt.Errorf("table %s: its location %s cannot be opened without Places", c.Ref, c.Root)
-		}
-		var err error
-		if b, err = l.opts.Places.Bucket(ctx, c.Root); err != nil {
-			return fmt.Errorf("table %s: %w", c.Ref, err)
-		}
+	b, err := l.bucketOf(ctx, c)
+	if err != nil {
+		return err
 	}
 	t := newTable(c, b)
 	if err := l.load(ctx, t); err != nil {
@@ -96,6 +90,21 @@ func (l *Lake) AddTable(ctx context.Context, c *catalog.Table) error {
 		l.tables[c.Ref.ID] = t
 	}
 	return nil
+}
+
+// bucketOf is where the files of a table are.
+func (l *Lake) bucketOf(ctx context.Context, c *catalog.Table) (storagelocations.Bucket, error) {
+	if c.Root == "" {
+		return l.opts.Meta, nil
+	}
+	if l.opts.Places == nil {
+		return nil, fmt.Errorf("table %s: its location %s cannot be opened without Places", c.Ref, c.Root)
+	}
+	b, err := l.opts.Places.Bucket(ctx, c.Root)
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", c.Ref, err)
+	}
+	return b, nil
 }
 
 func (l *Lake) table(id uint64) *table {

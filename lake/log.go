@@ -64,7 +64,19 @@ func numbers(ctx context.Context, b storagelocations.Bucket, folder string) ([]u
 
 // load reads the newest checkpoint of t and the entries after it.
 func (l *Lake) load(ctx context.Context, t *table) error {
-	var checkpoints, entries []uint64
+	checkpoints, entries, err := l.logNumbers(ctx, t)
+	if err != nil {
+		return err
+	}
+	var newest uint64
+	if len(checkpoints) > 0 {
+		newest = checkpoints[len(checkpoints)-1]
+	}
+	return l.replay(ctx, t, newest, entries)
+}
+
+// logNumbers lists the checkpoints and the entries of t, ascending.
+func (l *Lake) logNumbers(ctx context.Context, t *table) (checkpoints, entries []uint64, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		checkpoints, err = numbers(gctx, l.opts.Meta, t.folder("checkpoint"))
@@ -74,12 +86,14 @@ func (l *Lake) load(ctx context.Context, t *table) error {
 		entries, err = numbers(gctx, l.opts.Meta, t.folder("log"))
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if len(checkpoints) > 0 {
-		n := checkpoints[len(checkpoints)-1]
-		e, err := readEntry(ctx, l.opts.Meta, t.checkpointName(n), n)
+	err = g.Wait()
+	return checkpoints, entries, err
+}
+
+// replay makes the given checkpoint, 0 for none, and the entries behind it the state of t, which is empty.
+func (l *Lake) replay(ctx context.Context, t *table, checkpoint uint64, entries []uint64) error {
+	if checkpoint > 0 {
+		e, err := readEntry(ctx, l.opts.Meta, t.checkpointName(checkpoint), checkpoint)
 		if err != nil {
 			return err
 		}
@@ -93,7 +107,7 @@ func (l *Lake) load(ctx context.Context, t *table) error {
 		}
 	}
 	read := make([]*entry, len(todo))
-	g, gctx = errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(loadParallel)
 	for i, n := range todo {
 		g.Go(func() (err error) {

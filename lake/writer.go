@@ -286,12 +286,12 @@ func (w *writer) open() {
 func (w *writer) closeFile() error {
 	f := w.file
 	meta := w.w.SetKeyValueMetadata
-	meta("kalamdb.table", w.t.ref.String())
+	meta(metaTable, w.t.ref.String())
 	meta(metaTableID, tableID(w.t.ref.ID))
-	meta("kalamdb.user", string(w.user))
-	meta("kalamdb.schema_version", strconv.FormatUint(uint64(f.Schema), 10))
-	meta("kalamdb.min_seq", strconv.FormatUint(uint64(f.MinSeq), 10))
-	meta("kalamdb.max_seq", strconv.FormatUint(uint64(f.MaxSeq), 10))
+	meta(metaUser, string(w.user))
+	meta(metaSchemaVersion, strconv.FormatUint(uint64(f.Schema), 10))
+	meta(metaMinSeq, strconv.FormatUint(uint64(f.MinSeq), 10))
+	meta(metaMaxSeq, strconv.FormatUint(uint64(f.MaxSeq), 10))
 	if err := w.w.Close(); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
@@ -318,8 +318,15 @@ func (w *writer) finish() error {
 	return w.closeFile()
 }
 
-// metaTableID is the footer metadata by which the collection of orphans knows its own files.
-const metaTableID = "kalamdb.table_id"
+// The footer metadata of a file. By metaTableID the collection of orphans knows its own files.
+const (
+	metaTable         = "kalamdb.table"
+	metaTableID       = "kalamdb.table_id"
+	metaUser          = "kalamdb.user"
+	metaSchemaVersion = "kalamdb.schema_version"
+	metaMinSeq        = "kalamdb.min_seq"
+	metaMaxSeq        = "kalamdb.max_seq"
+)
 
 func tableID(id uint64) string { return fmt.Sprintf("%016x", id) }
 
