@@ -20,10 +20,9 @@ type systemTable struct {
 	ofTable func(db *DB, t *catalog.Table, add func(values ...row.Value))
 	// rows are all others, made anew for each statement.
 	rows func(db *DB, as auth.Principal, add func(values ...row.Value))
-	// narrow, in the place of rows, makes at least the rows that meet the conditions.
-	narrow func(db *DB, as auth.Principal, where []query.Condition, add func(values ...row.Value))
-	// hot, in the place of them all, makes rows only while they are read.
-	hot func(db *DB, where []query.Condition) query.Hot
+	// hot, in the place of both, makes at least the rows that meet the conditions, and
+	// only while they are read.
+	hot func(db *DB, as auth.Principal, where []query.Condition) query.Hot
 }
 
 // col is a column of a system table.
@@ -87,9 +86,7 @@ func init() { // not an initialiser: information_schema lists the map itself
 			role: auth.DBA, rows: jobRows,
 		},
 		"system.live_queries": {
-			columns: append(texts("live_id", "connection_id", "table_id", "query_id", "user_id", "query", "options"),
-				col("created_at", row.Timestamp), col("updated_at", row.Timestamp), col("changes", row.BigInt), col("node", row.Text)),
-			role: auth.User, narrow: liveQueryRows,
+			columns: liveQueryColumns(), role: auth.User, hot: liveQueryRows,
 		},
 		"system.partitions": {
 			columns: append(texts("namespace", "table_name", "user_id"), col("buffered_rows", row.BigInt), col("buffered_bytes", row.BigInt),

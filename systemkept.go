@@ -82,7 +82,7 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 	})
 	return func(where []query.Condition) query.Hot {
 		if st.hot != nil {
-			return st.hot(db, where)
+			return st.hot(db, as, where)
 		}
 		tests := rowTests(st.columns, where)
 		groups, rows := look()
@@ -91,10 +91,6 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 			if g := &groups[i]; g.mayPass(tests) && mayRead(as, g.table) {
 				hot.keep(g.rows, tests)
 			}
-		}
-		if st.narrow != nil {
-			rows = nil
-			st.narrow(db, as, where, func(values ...row.Value) { rows = append(rows, row.Row{Schema: 1, Values: values}) })
 		}
 		hot.keep(rows, tests)
 		return hot
@@ -144,6 +140,9 @@ func valueTest(kind row.Kind, c query.Condition) func(row.Value) bool {
 	var holds func(n int) bool
 	switch c.Op {
 	case "=", "in":
+		if len(c.Values) == 1 { // a value is equal to another of its kind with ==
+			return func(v row.Value) bool { return v == c.Values[0] }
+		}
 		return func(v row.Value) bool {
 			return !v.IsNull() && slices.ContainsFunc(c.Values, func(w row.Value) bool { return compare(v, w) == 0 })
 		}
@@ -187,6 +186,44 @@ func (h heldRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error 
 	var key [4]byte
 	for i := numberAfter(from); i < len(h); i++ {
 		if !yield(numberKey(&key, i), h[i]) {
+			break
+		}
+	}
+	return nil
+}
+
+// lazyRows is a query.Hot of rows that are made while they are read: of each thing in
+// list that passes the tests the values that are needed. Keys are the numbers in list.
+type lazyRows[T any] struct {
+	list   []T
+	tests  []rowTest
+	value  func(of T, column int) row.Value
+	width  int   // of a row
+	needed []int // columns
+}
+
+func (h lazyRows[T]) Len() int                          { return len(h.list) }
+func (h lazyRows[T]) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
+
+func (h lazyRows[T]) Project(columns []int) query.Hot {
+	h.needed = columns
+	return h
+}
+
+func (h lazyRows[T]) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
+	r := row.Row{Schema: 1, Values: make([]row.Value, h.width)}
+	var key [4]byte
+next:
+	for i := numberAfter(from); i < len(h.list); i++ {
+		for _, t := range h.tests {
+			if !t.passes(h.value(h.list[i], t.column)) {
+				continue next
+			}
+		}
+		for _, column := range h.needed {
+			r.Values[column] = h.value(h.list[i], column)
+		}
+		if !yield(numberKey(&key, i), &r) {
 			break
 		}
 	}

@@ -2,14 +2,11 @@ package kalamdb
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"kalamdb/auth"
 	"kalamdb/catalog"
-	"kalamdb/live"
-	"kalamdb/query"
 	"kalamdb/row"
 )
 
@@ -75,35 +72,5 @@ func jobRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 		}
 		add(text(j.ID), text(j.Type), textOrNull(j.Namespace), textOrNull(j.Table), textOrNull(j.User), text(string(j.Status)), moment(j.Started), moment(j.Ended),
 			row.ListValue(params), textOrNull(j.Result), textOrNull(j.Trace), textOrNull(j.Error), row.DoubleValue(j.MemoryUsedMB), row.DoubleValue(j.CPUUsedPercent), text(j.Node))
-	}
-}
-
-// liveQueryTexts are the columns of system.live_queries that tell one from another.
-var liveQueryTexts = map[string]func(*live.Spec) string{
-	"live_id":       func(s *live.Spec) string { return s.ID },
-	"connection_id": func(s *live.Spec) string { return s.ConnectionID },
-	"table_id":      func(s *live.Spec) string { return s.Partition.Table.Colon() },
-	"query_id":      func(s *live.Spec) string { return s.QueryID },
-	"user_id":       func(s *live.Spec) string { return s.User },
-}
-
-// liveQueryRows are all live queries for operators, one's own for everyone else.
-func liveQueryRows(db *DB, as auth.Principal, where []query.Condition, add func(...row.Value)) {
-	tests := []func(*live.Spec) bool{func(s *live.Spec) bool { return as.Role >= auth.DBA || s.User == string(as.User) }}
-	for _, c := range where {
-		of := liveQueryTexts[c.Column]
-		if of == nil {
-			continue
-		}
-		if passes := valueTest(row.Text, c); passes != nil {
-			tests = append(tests, func(s *live.Spec) bool { return passes(text(of(s))) })
-		}
-	}
-	list := db.hub.Select(func(s *live.Spec) bool {
-		return !slices.ContainsFunc(tests, func(passes func(*live.Spec) bool) bool { return !passes(s) })
-	})
-	for _, q := range list {
-		add(text(q.ID), text(q.ConnectionID), text(q.Partition.Table.Colon()), text(q.QueryID), text(q.User), text(q.Query),
-			text(q.Options), moment(q.Created), moment(q.Updated), number(q.Changes), text(q.Node))
 	}
 }

@@ -16,19 +16,12 @@ func userTableColumns() []row.Column {
 
 // userTableRows are the rows of system.users. Of 100,000 users only those are looked at
 // whose ids a condition names, and only those are shown that pass the other conditions.
-func userTableRows(db *DB, where []query.Condition) query.Hot {
-	users := namedUsers(db.catalog.Users(), where)
-	tests := rowTests(userTableColumns(), where)
-	if len(tests) == 0 {
-		return userRows(users)
+func userTableRows(db *DB, _ auth.Principal, where []query.Condition) query.Hot {
+	return lazyRows[*catalog.UserRow]{
+		list:  namedUsers(db.catalog.Users(), where),
+		tests: rowTests(userTableColumns(), where),
+		value: userValue, width: len(userColumns) + 2,
 	}
-	passed := userRows{}
-	for _, u := range users {
-		if !slices.ContainsFunc(tests, func(t rowTest) bool { return !t.passes(userValue(u, t.column)) }) {
-			passed = append(passed, u)
-		}
-	}
-	return passed
 }
 
 // userValue is a value of a row of system.users.
@@ -47,25 +40,6 @@ func userValue(u *catalog.UserRow, column int) row.Value {
 	default:
 		return moment(u.Updated)
 	}
-}
-
-// userRows is a query.Hot whose keys are the numbers of its rows.
-type userRows []*catalog.UserRow
-
-func (h userRows) Len() int                          { return len(h) }
-func (h userRows) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
-func (h userRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
-	r := row.Row{Schema: 1, Values: make([]row.Value, len(userColumns)+2)}
-	var key [4]byte
-	for i := numberAfter(from); i < len(h); i++ {
-		for column := range r.Values {
-			r.Values[column] = userValue(h[i], column)
-		}
-		if !yield(numberKey(&key, i), &r) {
-			break
-		}
-	}
-	return nil
 }
 
 // namedUsers are the users with the ids that a condition names, else all.

@@ -64,7 +64,7 @@ type Spec struct {
 
 // Info is one row of system.live_queries.
 type Info struct {
-	Spec
+	*Spec
 	Node             string
 	Created, Updated time.Time // Updated: the last event, or Created
 	Changes          int64     // rows delivered in events
@@ -290,13 +290,26 @@ func (h *Hub) List() []Info { return h.Select(func(*Spec) bool { return true }) 
 
 // Select are the live queries that match, the oldest first.
 func (h *Hub) Select(match func(*Spec) bool) []Info {
-	subs := slices.DeleteFunc(h.all(), func(s *Subscription) bool { return !match(&s.spec) })
-	slices.SortFunc(subs, func(a, b *Subscription) int {
-		return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.spec.ID, b.spec.ID))
+	type aged struct {
+		created int64
+		s       *Subscription
+	}
+	all := h.all()
+	found := make([]aged, 0, len(all))
+	for _, s := range all {
+		if match(&s.spec) {
+			found = append(found, aged{s.created.UnixNano(), s})
+		}
+	}
+	slices.SortFunc(found, func(a, b aged) int {
+		if c := cmp.Compare(a.created, b.created); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.s.spec.ID, b.s.spec.ID)
 	})
-	list := make([]Info, len(subs))
-	for i, s := range subs {
-		list[i] = s.info()
+	list := make([]Info, len(found))
+	for i, f := range found {
+		list[i] = f.s.info()
 	}
 	return list
 }

@@ -103,7 +103,7 @@ func (s *Subscription) partition() partition {
 }
 
 func (s *Subscription) info() Info {
-	i := Info{Spec: s.spec, Node: s.hub.opts.Node, Created: s.created, Updated: s.created, Changes: s.changes.Load()}
+	i := Info{Spec: &s.spec, Node: s.hub.opts.Node, Created: s.created, Updated: s.created, Changes: s.changes.Load()}
 	if at := s.updated.Load(); at != 0 {
 		i.Updated = time.UnixMicro(at)
 	}

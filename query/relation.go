@@ -53,6 +53,13 @@ type Hot interface {
 	Scan(from, to []byte, yield func(key []byte, r *row.Row) bool) error
 }
 
+// A Projected is a Hot that can leave values out: Project gives the same rows, of which
+// only the values at the given positions count.
+type Projected interface {
+	Hot
+	Project(values []int) Hot
+}
+
 // A File is one Parquet file of a partition. Local makes it a file inside
 // Options.CacheDir; the path stays valid until release is called.
 type File struct {

@@ -29,13 +29,18 @@ const scanFunction = "kalamdb_rows"
 type source struct {
 	columns []scanColumn
 	rows    int // an estimate, for the optimizer
-	// next calls yield for up to max rows behind the key `after` (nil: from the start)
-	// and says whether there may be more. Key and row are reused.
-	next func(after []byte, max int, yield func(key []byte, r *row.Row)) (more bool, err error)
+	next    nextRows
+	// project, if there is one, is next for those who look only at the values at the given
+	// positions of Row.Values.
+	project func(values []int) nextRows
 	// places says per column where its values are: the position in Row.Values, or one
 	// of the place… constants.
 	places []int
 }
+
+// A nextRows calls yield for up to max rows behind the key `after` (nil: from the start)
+// and says whether there may be more. Key and row are reused.
+type nextRows func(after []byte, max int, yield func(key []byte, r *row.Row)) (more bool, err error)
 
 // A scanColumn is one column of a source.
 type scanColumn struct {
@@ -55,6 +60,7 @@ const (
 type scanState struct {
 	st        *statement
 	src       *source
+	next      nextRows
 	projected []int // column of the source per output vector, -1: none
 	after     []byte
 	ordinal   int64
@@ -140,7 +146,8 @@ func kalamdb_scan_init(p unsafe.Pointer) {
 	info := mapping.InitInfo{Ptr: p}
 	defer guard(func(msg string) { mapping.InitSetError(info, msg) })
 	b := handleValue[boundScan](mapping.InitGetBindData(info))
-	s := &scanState{st: b.st, src: b.src}
+	s := &scanState{st: b.st, src: b.src, next: b.src.next}
+	var values []int
 	for i := range mapping.InitGetColumnCount(info) {
 		c := mapping.InitGetColumnIndex(info, i)
 		if c >= mapping.IdxT(len(b.src.columns)) { // the row id: nobody reads it
@@ -148,6 +155,12 @@ func kalamdb_scan_init(p unsafe.Pointer) {
 			continue
 		}
 		s.projected = append(s.projected, int(c))
+		if p := b.src.places[c]; p >= 0 {
+			values = append(values, p)
+		}
+	}
+	if b.src.project != nil {
+		s.next = b.src.project(values)
 	}
 	s.writers = make([]vectorWriter, len(s.projected))
 	mapping.InitSetMaxThreads(info, 1)
@@ -197,7 +210,7 @@ func (s *scanState) fill(chunk mapping.DataChunk) (int, error) {
 	// A round may yield nothing (only rows that are hidden), so go on until there is a row.
 	for n == 0 && !s.done && err == nil {
 		var more bool
-		more, err2 := s.src.next(s.after, int(mapping.VectorSize()), func(key []byte, r *row.Row) {
+		more, err2 := s.next(s.after, int(mapping.VectorSize()), func(key []byte, r *row.Row) {
 			if err != nil {
 				return
 			}

@@ -22,34 +22,37 @@ func hotSource(rel *Relation, hot Hot, from, to []byte, deleted bool) source {
 		columns = append(columns, scanColumn{row.ColSeq, row.Type{Kind: row.BigInt}},
 			scanColumn{row.ColUpdated, row.Type{Kind: row.Timestamp}}, scanColumn{row.ColDeleted, row.Type{Kind: row.Boolean}})
 	}
-	return source{
-		columns: columns,
-		rows:    n,
-		places:  rel.places(),
-		next: func(after []byte, limit int, yield func(key []byte, r *row.Row)) (bool, error) {
-			start, seen := from, 0
-			if after != nil {
-				start = append(after[:len(after):len(after)], 0) // the first key behind after
+	src := source{columns: columns, rows: n, places: rel.places(), next: hotRows(rel, hot, from, to, deleted)}
+	if p, ok := hot.(Projected); ok {
+		src.project = func(values []int) nextRows { return hotRows(rel, p.Project(values), from, to, deleted) }
+	}
+	return src
+}
+
+func hotRows(rel *Relation, hot Hot, from, to []byte, deleted bool) nextRows {
+	return func(after []byte, limit int, yield func(key []byte, r *row.Row)) (bool, error) {
+		start, seen := from, 0
+		if after != nil {
+			start = append(after[:len(after):len(after)], 0) // the first key behind after
+		}
+		more := false
+		mapping := row.NewMapping(rel.Schema, rel.SchemaAt)
+		var mapErr error
+		err := hot.Scan(start, to, func(key []byte, r *row.Row) bool {
+			if seen == limit {
+				more = true
+				return false
 			}
-			more := false
-			mapping := row.NewMapping(rel.Schema, rel.SchemaAt)
-			var mapErr error
-			err := hot.Scan(start, to, func(key []byte, r *row.Row) bool {
-				if seen == limit {
-					more = true
-					return false
-				}
-				seen++
-				if r.Deleted && !deleted {
-					r = nil
-				} else if r, mapErr = mapping.Row(r); mapErr != nil {
-					return false
-				}
-				yield(key, r)
-				return true
-			})
-			return more, errors.Join(err, mapErr)
-		},
+			seen++
+			if r.Deleted && !deleted {
+				r = nil
+			} else if r, mapErr = mapping.Row(r); mapErr != nil {
+				return false
+			}
+			yield(key, r)
+			return true
+		})
+		return more, errors.Join(err, mapErr)
 	}
 }
 
