@@ -14,8 +14,8 @@ import (
 // server. The caller holds the lock of the directory.
 func nodeID(dir string) (string, error) {
 	name := filepath.Join(dir, "node")
-	b, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) {
+	known, err := knownNodeID(dir)
+	if err == nil && known == "" {
 		id := uuid.NewString()
 		// A crash before the rename is a first start again; nothing is committed yet.
 		temp := name + ".new"
@@ -23,6 +23,16 @@ func nodeID(dir string) (string, error) {
 			return "", err
 		}
 		return id, os.Rename(temp, name)
+	}
+	return known, err
+}
+
+// knownNodeID is the name that the data directory has, "" before its first start.
+func knownNodeID(dir string) (string, error) {
+	name := filepath.Join(dir, "node")
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
 	}
 	if err != nil {
 		return "", err

@@ -32,17 +32,46 @@ func Open(ctx context.Context, b storagelocations.Bucket) (*Catalog, error) {
 	return c, nil
 }
 
+// A Damage is a document that cannot be understood.
+type Damage struct {
+	Object string
+	Err    error
+}
+
+// Inspect is the catalog in b for one who must not change it: nothing is written, and the
+// namespaces that must exist are there without a document. Documents that cannot be
+// understood are left out and reported.
+func Inspect(ctx context.Context, b storagelocations.Bucket) (*Catalog, []Damage, error) {
+	c := &Catalog{store: store{bucket: b, entries: map[string]entry{}, unsure: map[string]struct{}{}, tolerant: true}}
+	if err := c.load(ctx); err != nil {
+		return nil, nil, fmt.Errorf("read catalog in %s: %w", b.URL(), err)
+	}
+	s := *c.state.Load()
+	for _, name := range s.neededNamespaces() {
+		if _, ok := s.namespaces[name]; !ok {
+			s.namespaces[name] = &namespaceJSON{Name: name}
+		}
+	}
+	c.publish(&s)
+	return c, c.damage, nil
+}
+
+// neededNamespaces must exist: default, and those of tables.
+func (s *state) neededNamespaces() []string {
+	needed := map[string]struct{}{DefaultName: {}}
+	for key := range s.tables {
+		needed[key.namespace] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(needed))
+}
+
 // heal makes the namespaces that must exist: default, and those of tables. One whose
 // document was lost, or dropped by a server that did not know the table yet, must not
 // hide its tables.
 func (c *Catalog) heal(ctx context.Context) error {
 	c.change.Lock()
 	defer c.change.Unlock()
-	needed := map[string]struct{}{DefaultName: {}}
-	for key := range c.state.Load().tables {
-		needed[key.namespace] = struct{}{}
-	}
-	for _, name := range slices.Sorted(maps.Keys(needed)) {
+	for _, name := range c.state.Load().neededNamespaces() {
 		if _, ok := c.state.Load().namespaces[name]; ok {
 			continue
 		}

@@ -327,6 +327,12 @@ func TestCorruptDocumentsStopOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := Open(ctx, b)
+		if name != "newer format" {
+			c, damage, err := Inspect(ctx, b)
+			if err != nil || len(damage) != 1 || damage[0].Object != tableDoc("default", "m") || len(c.Tables()) != 0 || len(c.Namespaces()) != 1 {
+				t.Errorf("%s: Inspect reports %v, %v", name, damage, err)
+			}
+		}
 		if err == nil || !errors.Is(err, ErrCorrupt) && name != "newer format" || !strings.Contains(err.Error(), tableDoc("default", "m")) {
 			t.Errorf("%s: %v", name, err)
 		}

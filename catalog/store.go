@@ -60,6 +60,10 @@ type store struct {
 	change  sync.Mutex
 	entries map[string]entry
 	unsure  map[string]struct{}
+
+	// tolerant is of Inspect: documents that are corrupt go into damage.
+	tolerant bool
+	damage   []Damage
 }
 
 // load reads all documents.
@@ -74,11 +78,15 @@ func (c *Catalog) load(ctx context.Context) error {
 		}
 	}
 	loaded := make([]entry, len(names))
+	corrupt := make([]error, len(names))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loadConcurrency)
 	for i, name := range names {
 		g.Go(func() (err error) {
 			loaded[i], err = c.read(ctx, name)
+			if c.tolerant && errors.Is(err, ErrCorrupt) {
+				loaded[i], corrupt[i], err = entry{}, err, nil
+			}
 			return err
 		})
 	}
@@ -90,6 +98,9 @@ func (c *Catalog) load(ctx context.Context) error {
 		tables: map[tableKey]*Table{}, byID: map[uint64]*Table{},
 	}
 	for i, name := range names {
+		if corrupt[i] != nil {
+			c.damage = append(c.damage, Damage{name, corrupt[i]})
+		}
 		if e := loaded[i]; e.doc != nil {
 			c.entries[name] = e
 		}

@@ -47,6 +47,8 @@ func TestMisspelt(t *testing.T) {
 		{"token --user a/b", "--user: invalid user id"},
 		{"token --user a --role king", "--role: "},
 		{"token --user a --ttl 0s", "--ttl is 0s, expected more than 0"},
+		{"verify", "the data directory: stat "},
+		{"verify --bucket-only --storage ftp://x", "invalid storage url"},
 		{"serve --config absent.toml", "read config: open absent.toml"},
 		{"serve --log-level loud", `log.level is "loud", expected debug, info, warn or error`},
 		{"serve --listen 8080", `listen is "8080", expected HOST:PORT like 127.0.0.1:8080`},
