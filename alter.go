@@ -260,15 +260,26 @@ func (db *DB) schemaVersion(t row.TableRef) uint32 {
 	return table.Schema().Version
 }
 
+// alteredTriesMax is how often a statement is planned again while its table is altered
+// under it, before it makes ALTER TABLE wait.
+const alteredTriesMax = 3
+
 // unaltered runs a statement that writes to the table of that name, and again each time
 // the table is altered while it runs: what failed may have failed by that, because the
 // statement was planned with columns that are no more. A failed statement has written
 // nothing. In a transaction the failure stands: what came before it is of the old table.
 func (db *DB) unaltered(ctx context.Context, s *statement, name sql.Name, run func() (Result, error)) (Result, error) {
 	for try := 1; ; try++ {
+		if try > alteredTriesMax { // no ALTER from here on: this try is the last
+			release, err := db.lockDefinitions(ctx)
+			if err != nil {
+				return Result{}, err
+			}
+			defer release()
+		}
 		before, _ := db.table(s, name)
 		res, err := run()
-		if err == nil || s.txn != nil || ctx.Err() != nil || try == commitTriesMax {
+		if err == nil || s.txn != nil || ctx.Err() != nil || try > alteredTriesMax {
 			return res, err
 		}
 		now, _ := db.table(s, name)

@@ -296,3 +296,35 @@ func TestAlterWhileEverythingRuns(t *testing.T) {
 		t.Errorf("the live query has seen %d rows with the sum %d, expected %d with %d", len(watched), sum, rows+inserts.Load(), n.Load())
 	}
 }
+
+// TestStatementsEndUnderAlter: a statement that takes longer than the time between two
+// ALTER TABLE is done all the same, and they go on behind it.
+func TestStatementsEndUnderAlter(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", createNotes)
+	mustExec(t, db, "ana", "INSERT INTO app.notes VALUES (1, 1, 'one')")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				mustExec(t, db, "root", fmt.Sprintf("ALTER TABLE app.notes ADD COLUMN c%d INT", i))
+				mustExec(t, db, "root", fmt.Sprintf("ALTER TABLE app.notes DROP COLUMN c%d", i))
+			}
+		}
+	})
+	const slowly = "(SELECT count(*) FROM range(2000) a(i), range(2000) b(j) WHERE i + j < 0)" // is 0
+	for range 3 {
+		if err := execAs(db, "ana", "UPDATE app.notes SET n = n + 1 + "+slowly+" WHERE id >= 1"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if got := mustExec(t, db, "ana", "SELECT n FROM app.notes")[0].Rows[0][0].Int(); got != 4 {
+		t.Errorf("n is %d, expected 4", got)
+	}
+}

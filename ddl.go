@@ -13,12 +13,11 @@ import (
 // define runs one statement that changes the catalog, one at a time: what it finds
 // when it looks is still so when it acts.
 func (db *DB) define(ctx context.Context, s *statement) error {
-	select {
-	case db.definitions <- struct{}{}:
-		defer func() { <-db.definitions }()
-	case <-ctx.Done():
-		return ctx.Err()
+	release, err := db.lockDefinitions(ctx)
+	if err != nil {
+		return err
 	}
+	defer release()
 	switch st := s.Statement.(type) {
 	case *sql.CreateNamespace:
 		return db.createNamespace(ctx, st)
@@ -34,6 +33,16 @@ func (db *DB) define(ctx context.Context, s *statement) error {
 		return db.dropTable(ctx, s, st)
 	}
 	panic("kalamdb: broken invariant: " + s.Verb() + " is no definition")
+}
+
+// lockDefinitions waits until nobody changes the catalog; nobody does until release.
+func (db *DB) lockDefinitions(ctx context.Context) (release func(), err error) {
+	select {
+	case db.definitions <- struct{}{}:
+		return func() { <-db.definitions }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (db *DB) createNamespace(ctx context.Context, st *sql.CreateNamespace) error {

@@ -25,6 +25,8 @@ type change struct {
 	table     *catalog.Table
 	returning *returning // nil if the statement has none
 	look      func(ctx context.Context, at *tableSources) (*effect, error)
+	// locks says that the change waits for the lock of its partition before any work.
+	locks bool
 	// again says that a key which somebody else has inserted meanwhile is looked at once
 	// more: ON CONFLICT finds it then.
 	again bool
@@ -58,10 +60,35 @@ func (c *change) run(ctx context.Context) (Result, error) {
 	if c.s.txn != nil {
 		return c.runIn(ctx, c.s.txn)
 	}
+	p, writers := c.s.partition(c.table), &c.db.writers
+	if !c.locks && !(c.again && writers.insisted(p)) {
+		res, err := c.once(ctx)
+		if !errors.Is(err, ingest.ErrConflict) {
+			return res, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.db.statementTimeout) // the wait for the lock included
+	defer cancel()
+	release, err := writers.lock(ctx, p)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	return c.insistent(ctx, p)
+}
+
+// insistTries is after how many tries a statement keeps others from changing its rows.
+const insistTries = 2
+
+// insistent runs c with the lock of its partition.
+func (c *change) insistent(ctx context.Context, p row.Partition) (Result, error) {
 	for try := 1; ; try++ {
 		res, err := c.once(ctx)
 		if !errors.Is(err, ingest.ErrConflict) || try == commitTriesMax {
 			return res, err
+		}
+		if try == insistTries {
+			c.db.writers.insist(p)
 		}
 	}
 }

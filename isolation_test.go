@@ -287,3 +287,31 @@ func after(before, writes state) state {
 	}
 	return s
 }
+
+// TestUpsertsOfOneRow: however many statements want to change one row, each does, and
+// none repeats its work until it gives up.
+func TestUpsertsOfOneRow(t *testing.T) {
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", "CREATE NAMESPACE app; CREATE SHARED TABLE app.hits (id INT PRIMARY KEY, n BIGINT) WITH (access = 'public')")
+	const writers, each = 60, 4
+	texts := []string{
+		"INSERT INTO app.hits VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = hits.n + (SELECT count(*) FROM app.hits)",
+		"INSERT INTO app.hits VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = hits.n + 1",
+		"UPDATE app.hits SET n = abs(n) + 1 WHERE id > 0",
+	}
+	mustExec(t, db, "root", "INSERT INTO app.hits VALUES (1, 0)")
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			for j := range each {
+				if err := execAs(db, fmt.Sprint("user", i), texts[(i/20+j/3)%len(texts)]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := mustExec(t, db, "root", "SELECT n FROM app.hits")[0].Rows[0][0].Int(); got != writers*each {
+		t.Errorf("n is %d, expected %d", got, writers*each)
+	}
+}

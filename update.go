@@ -62,16 +62,6 @@ func (rw *rewriter) start(ctx context.Context, db *DB, s *statement, returning *
 		}
 		rw.look = rw.pick
 	}
-	if s.txn != nil {
-		return rw.run(ctx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, db.statementTimeout) // the wait for the lock included
-	defer cancel()
-	release, err := db.writers.lock(ctx, s.partition(rw.table))
-	if err != nil {
-		return Result{}, err
-	}
-	defer release()
 	return rw.run(ctx)
 }
 
@@ -84,7 +74,7 @@ func (rw *rewriter) bind(db *DB, s *statement) error {
 	if err != nil {
 		return err
 	}
-	rw.change = &change{db: db, s: s, table: t}
+	rw.change = &change{db: db, s: s, table: t, locks: true}
 	rw.targets, err = targetsOf(t, rw.sets)
 	return err
 }
