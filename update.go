@@ -93,7 +93,7 @@ func (rw *rewriter) prepare() (err error) {
 }
 
 func errUnnest() *Error {
-	return fail(CodeSyntax, "a value of an UPDATE gives several rows, expected one: unnest makes rows")
+	return fail(CodeSyntax, "a value of an UPDATE gives several rows or columns, expected one value: unnest makes rows, COLUMNS makes columns")
 }
 
 // ofValues makes DuckDB's errors about a composed SELECT errors about the assignments in it.

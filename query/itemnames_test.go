@@ -50,6 +50,24 @@ func TestItemNames(t *testing.T) {
 	}
 }
 
+// TestTooLargeNumber: a number that is an infinity to DuckDB is the client's mistake.
+func TestTooLargeNumber(t *testing.T) {
+	e := open(t, Options{})
+	for text, pos := range map[string]int{
+		"SELECT 1e400": 7, "SELECT 2, -1E+400": 11, "SELECT 1, 1_0e4_00::DOUBLE": 10, "SELECT '1e400', 1.5e999": 16, "SELECT 1e-400, 1e400": 15,
+		"SELECT " + strings.Repeat("9", 400): 7,
+	} {
+		_, err := e.Plan(text)
+		var qe *Error
+		if !errors.As(err, &qe) || qe.Code != "INVALID_VALUE" || qe.Pos != pos {
+			t.Errorf("%s: %+v", text, err)
+		}
+	}
+	if _, err := e.Plan("SELECT 1e308, -1e-400, 'inf'::DOUBLE"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPivotNeedsValues: DuckDB makes several statements of a PIVOT without IN.
 func TestPivotNeedsValues(t *testing.T) {
 	e := open(t, Options{})

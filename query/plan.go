@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,8 +48,8 @@ func (p *Plan) Tables() []TableRef { return p.tables }
 // Params is the highest $n used.
 func (p *Plan) Params() int { return p.params }
 
-// Unnests says whether the select list of the statement makes several rows of one, so
-// that it cannot give the new values of one row.
+// Unnests says whether the select list of the statement makes several rows of one, or
+// several columns of one item, so that it cannot give the new values of one row.
 func (p *Plan) Unnests() bool { return p.unnests }
 
 // textBytesMax bounds the text of one statement.
@@ -132,7 +133,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	return p, tree, nil
 }
 
-// multiplies says whether the expression n gives several rows.
+// multiplies says whether the expression n gives several rows or columns.
 func multiplies(n node) bool {
 	if n.str("class") == "SUBQUERY" {
 		return n.child("child") != nil && multiplies(n.child("child"))
@@ -155,7 +156,7 @@ func multiplies(n node) bool {
 			}
 		}
 	}
-	return n.str("type") == "OPERATOR_UNPACK"
+	return n.str("type") == "OPERATOR_UNPACK" || n.str("class") == "STAR"
 }
 
 // invalidUTF8 is the offset of the first byte that is not UTF-8, -1 if all are.
@@ -185,6 +186,9 @@ func (e *Engine) parse(text string, tokens []token) (node, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&answer); err != nil {
+		if pos := infinite(text, tokens); pos >= 0 { // which JSON does not have
+			return nil, &Error{Code: "INVALID_VALUE", Message: "the number is too large for DOUBLE, the largest type of numbers", Details: "write 'infinity'::DOUBLE if that is meant", Pos: pos}
+		}
 		return nil, &Error{Code: "INTERNAL", Message: "the statement could not be parsed", Pos: -1, Cause: err}
 	}
 	if answer.flag("error") {
@@ -206,6 +210,24 @@ func (e *Engine) parse(text string, tokens []token) (node, error) {
 	return statements[0].child("node"), nil
 }
 
+// infinite is the offset of the first number that DOUBLE cannot hold, -1 if there is none.
+func infinite(text string, tokens []token) int {
+	for _, t := range tokens {
+		if t.kind != tokenNumber {
+			continue
+		}
+		end := t.end // the sign of an exponent ends the word
+		if last := text[end-1] | 0x20; last == 'e' && end < len(text) && (text[end] == '+' || text[end] == '-') {
+			for end++; end < len(text) && text[end] >= '0' && text[end] <= '9'; end++ {
+			}
+		}
+		if v, err := strconv.ParseFloat(strings.ReplaceAll(text[t.start:end], "_", ""), 64); err != nil && math.IsInf(v, 0) {
+			return t.start
+		}
+	}
+	return -1
+}
+
 func parseError(answer node, text string, tokens []token) error {
 	pos, err := strconv.Atoi(answer.str("position"))
 	if err != nil {
@@ -220,6 +242,9 @@ func parseError(answer node, text string, tokens []token) error {
 			e.Message, e.Pos = "a PIVOT has to name the values that become columns", tokens[i].start
 			e.Details = "write them behind the column: PIVOT t ON year IN (2025, 2026) USING sum(n); SELECT DISTINCT year FROM t tells which there are"
 		}
+	}
+	if strings.Contains(e.Message, `"kalamdb `) { // at a name that a statement is composed with
+		e.Message = "syntax error at the end of a list or an expression"
 	}
 	if strings.Contains(e.Message, "named and positional parameters") {
 		e.Message = "parameters are written $1, $2, …"

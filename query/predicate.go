@@ -88,7 +88,7 @@ func (g *gate) predicate(col node, op string, values ...node) {
 			}
 		}
 	}
-	if target != nil && !target.sampled {
+	if target != nil && !target.sampled && !target.renamed {
 		target.where = append(target.where, p)
 	}
 }

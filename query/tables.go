@@ -16,6 +16,7 @@ type baseRef struct {
 	aliased    bool
 	bare       bool // no system columns unless named: inside NATURAL JOIN or PIVOT
 	sampled    bool
+	renamed    bool // its columns have other names here: t AS x(a, b)
 	seq        bool // the statement mentions its _seq
 	deleted    bool // the statement mentions its _deleted, so it also sees deleted rows
 	where      []predicate
@@ -65,6 +66,7 @@ func (g *gate) table(n node) {
 // without an alias.
 func (g *gate) add(r *baseRef, n node, t TableRef, name string) {
 	r.sampled = n["sample"] != nil
+	r.renamed = n["column_name_alias"] != nil
 	r.bare = g.sel.natural > 0
 	r.name, r.aliased = name, n.str("alias") != ""
 	if r.aliased {
