@@ -45,6 +45,8 @@ func (db *DB) authorise(s *statement, early bool) error {
 		return nil
 	}
 	switch st := s.Statement.(type) {
+	case *sql.Export:
+		return db.gateText(s, st.Query, early)
 	case *sql.CreateTable:
 		return db.gateDefaults(st.Columns)
 	case *sql.AlterTable:

@@ -45,6 +45,7 @@ const (
 	CodeNotReady          = "NOT_READY"
 	CodeTimeout           = "STATEMENT_TIMEOUT"
 	CodeCancelled         = "CANCELLED"
+	CodeStorage           = "STORAGE_ERROR"
 	CodeInternal          = "INTERNAL"
 )
 

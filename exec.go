@@ -200,6 +200,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.showTables(s, st)
 	case *sql.Describe:
 		return db.describe(s, st)
+	case *sql.Export:
+		return db.export(ctx, s, st)
 	case *sql.FlushTable:
 		return db.flushTable(ctx, s, st)
 	case *sql.FlushAll:

@@ -35,6 +35,8 @@ type Options struct {
 	// Logger gets what the operator should know. nil discards it.
 	Logger *slog.Logger
 
+	Transfer TransferOptions
+
 	Ingest ingest.Options
 	Lake   lake.Options
 	Query  query.Options
@@ -90,6 +92,9 @@ func (o Options) complete() (Options, error) {
 	o.Lake.Logger = o.Logger
 	if o.Query.QueryTimeout == 0 {
 		o.Query.QueryTimeout = statementTimeoutDefault
+	}
+	if o.Transfer, err = o.Transfer.complete(abs); err != nil {
+		return o, err
 	}
 	o.Query.CacheDir = o.Lake.CacheDir
 	o.Query.TempDir = filepath.Join(abs, "temp")

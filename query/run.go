@@ -182,9 +182,9 @@ type job struct {
 	rels    []*Relation // parallel to plan.tables
 	params  []row.Value
 	session Session
-	rowsMax int64                                           // one more row is the last; 0: no limit
+	rowsMax int64                                          // one more row is the last; 0: no limit
 	each    func(*mapping.Result, mapping.DataChunk) error // takes over a piece of the result
-	failed  func()                                          // lets go of what each has taken; called at most once, after the last each
+	failed  func()                                         // lets go of what each has taken; called at most once, after the last each
 }
 
 // run runs j until limited is done, which is ctx or ends before it. The caller destroys the result.

@@ -58,6 +58,7 @@ var statuses = map[string]int{
 	"RATE_LIMITED":        429,
 	codeLimitExceeded:     429,
 	"INTERNAL":            500,
+	"STORAGE_ERROR":       400, // of a place that a statement names
 	"BUFFER_FULL":         503,
 	"NOT_READY":           503,
 	"OUT_OF_MEMORY":       503,

@@ -33,6 +33,8 @@ type config struct {
 	Query   queryConfig   `koanf:"query"`
 	Live    liveConfig    `koanf:"live"`
 	Audit   auditConfig   `koanf:"audit"`
+
+	Transfer transferConfig `koanf:"transfer"`
 }
 
 type logConfig struct {
@@ -109,6 +111,11 @@ type auditConfig struct {
 	FilesMax     int      `koanf:"files_max"`
 }
 
+type transferConfig struct {
+	Folders      []string `koanf:"folders"`
+	FileBytesMax byteSize `koanf:"file_bytes_max"`
+}
+
 const (
 	mib byteSize = 1 << 20
 	gib byteSize = 1 << 30
@@ -135,6 +142,8 @@ func defaultConfig() config {
 		},
 		Live:  liveConfig{QueueBytesMax: 8 * mib},
 		Audit: auditConfig{FileBytesMax: 8 * mib, FilesMax: 4},
+
+		Transfer: transferConfig{Folders: []string{}, FileBytesMax: 64 * mib},
 	}
 }
 
@@ -163,6 +172,8 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 		},
 		Live:  live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
 		Audit: audit.Options{FileBytesMax: int64(c.Audit.FileBytesMax), FilesMax: c.Audit.FilesMax},
+
+		Transfer: kalamdb.TransferOptions{Folders: c.Transfer.Folders, FileBytesMax: int(c.Transfer.FileBytesMax)},
 	}
 }
 
