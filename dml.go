@@ -38,6 +38,9 @@ type effect struct {
 	// shown are the mutations that count as affected rows; nil means all. An update of a
 	// primary key is a delete, which is not shown, and an insert.
 	shown []int
+	// beside are, by the key of a shown row, the values of the other tables that it met,
+	// if RETURNING wants them.
+	beside map[string][]row.Value
 }
 
 // affected is how many rows the effect counts.

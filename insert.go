@@ -51,7 +51,7 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	}
 	defer ins.done()
 	c := &change{db: db, s: s, table: t}
-	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning); err != nil {
+	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning, nil); err != nil {
 		return Result{}, err
 	}
 	var rows [][]row.Value

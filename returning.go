@@ -2,6 +2,7 @@ package kalamdb
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,9 @@ type returning struct {
 	columns []Column
 	picks   []int // of the columns: the position in the schema, or one of the pick… constants
 
-	plan  *query.Plan // nil if picks say it all
-	where relocate
+	plan   *query.Plan // nil if picks say it all
+	where  relocate
+	beside []besideTable // of FROM or USING, whose columns the list may name too
 }
 
 const (
@@ -37,12 +39,12 @@ const (
 
 // newReturning prepares RETURNING list; nil for nil. The row goes by the alias, or by the
 // name of the table.
-func (db *DB) newReturning(s *statement, t *catalog.Table, alias string, list *sql.Fragment) (*returning, error) {
+func (db *DB) newReturning(s *statement, t *catalog.Table, alias string, list *sql.Fragment, beside []besideTable) (*returning, error) {
 	if list == nil {
 		return nil, nil
 	}
-	r := &returning{s: s, table: t}
-	if r.pick(list.Text) {
+	r := &returning{s: s, table: t, beside: beside}
+	if beside == nil && r.pick(list.Text) {
 		return r, nil
 	}
 	var c composer
@@ -51,7 +53,16 @@ func (db *DB) newReturning(s *statement, t *catalog.Table, alias string, list *s
 	}
 	lower := strings.ToLower(list.Text)
 	r.committed = strings.Contains(lower, row.ColSeq) || strings.Contains(lower, row.ColUpdated) || strings.Contains(lower, "*")
-	c.text("SELECT ").raw(*list).text("\nFROM ", sql.QuoteIdent(affectedName), " AS ", sql.QuoteIdent(alias))
+	c.text("SELECT ").raw(*list).text("\nFROM ")
+	if beside == nil {
+		c.text(sql.QuoteIdent(affectedName))
+	} else {
+		r.split(&c, lower)
+	}
+	c.text(" AS ", sql.QuoteIdent(alias))
+	for _, b := range beside {
+		b.compose(&c)
+	}
 	r.where = func(pos int) int { return c.position(pos, list.Pos) }
 	var err error
 	r.plan, err = db.plan(c.String(), r.where)
@@ -103,7 +114,7 @@ func pending(now time.Time) ingest.Commit { return ingest.Commit{Time: now} }
 func (r *returning) result(ctx context.Context, at *tableSources, e *effect, done ingest.Commit) (Result, error) {
 	rows := r.rows(e, done)
 	if r.plan != nil {
-		rel := &query.Relation{Schema: r.table.Schema(), System: r.table.Versioned(), ShowDeleted: true, Hot: listed(rows)}
+		rel := &query.Relation{Schema: r.schema(), System: r.table.Versioned(), ShowDeleted: true, Hot: listed(rows)}
 		got, err := at.rows(ctx, r.s, r.plan, rel, r.s.req.Params[:r.plan.Params()], r.where)
 		if err != nil {
 			return Result{}, err
@@ -144,6 +155,9 @@ func (r *returning) rows(e *effect, done ingest.Commit) []row.Row {
 		rows[i] = row.Row{Updated: done.Time.UnixMicro(), Deleted: m.Op == row.Delete, Schema: r.table.Schema().Version, Values: m.Values}
 		if done.First != 0 {
 			rows[i].Seq = done.First + row.Seq(j)
+		}
+		if r.beside != nil {
+			rows[i].Values = append(append(slices.Clone(m.Values), row.IntValue(row.BigInt, int64(i))), e.beside[string(m.Key)]...)
 		}
 	}
 	return rows

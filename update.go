@@ -51,7 +51,11 @@ func (rw *rewriter) start(ctx context.Context, db *DB, s *statement, returning *
 	if err != nil {
 		return Result{}, err
 	}
-	if rw.returning, err = db.newReturning(s, rw.table, rw.alias, returning); err != nil {
+	beside, err := rw.besideTables(ctx, returning)
+	if err != nil {
+		return Result{}, err
+	}
+	if rw.returning, err = db.newReturning(s, rw.table, rw.alias, returning, beside); err != nil {
 		return Result{}, err
 	}
 	if key, ok := rw.wholeKey(); ok {
@@ -138,6 +142,11 @@ func (rw *rewriter) compose() *composer {
 	for i := range rw.sets {
 		c.text(", ").cast(&schema.Columns[rw.targets[i]], &rw.sets[i].Value)
 	}
+	if rw.returning != nil {
+		for _, b := range rw.returning.beside {
+			b.pick(&c)
+		}
+	}
 	c.text(" FROM ", sql.QuoteIdent(rw.table.Ref.Namespace), ".", sql.QuoteIdent(rw.table.Ref.Name), as)
 	if rw.others != nil {
 		c.text(", ").raw(*rw.others)
@@ -180,6 +189,20 @@ func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error)
 		}
 		if err := rw.rewrite(w, old, changed); err != nil {
 			return nil, err
+		}
+		beside, err := rw.besideValues(values[2+width+len(rw.sets):])
+		if err != nil {
+			return nil, err
+		}
+		if beside != nil {
+			if w.e.beside == nil {
+				w.e.beside = map[string][]row.Value{}
+			}
+			now := old.Values
+			if changed != nil {
+				now = changed
+			}
+			w.e.beside[string(schema.KeyOf(now))] = beside
 		}
 	}
 	if err := rows.Err(); err != nil {

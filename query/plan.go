@@ -35,6 +35,7 @@ type Plan struct {
 	stars   []starRef
 	params  int
 	uses    []paramUse // ascending by start
+	from    []string   // what its FROM calls its tables
 	limited bool       // the statement has its own LIMIT
 	unnests bool
 }
@@ -47,6 +48,27 @@ func (p *Plan) Tables() []TableRef { return p.tables }
 
 // Params is the highest $n used.
 func (p *Plan) Params() int { return p.params }
+
+// From is what the FROM of the statement calls its tables, without those that have no name.
+func (p *Plan) From() []string { return p.from }
+
+// fromNames appends the names of the tables of a FROM.
+func fromNames(names []string, n node) []string {
+	if n.str("type") == "JOIN" {
+		return fromNames(fromNames(names, n.child("left")), n.child("right"))
+	}
+	name := n.str("alias")
+	if name == "" {
+		name = n.str("table_name")
+	}
+	if name == "" {
+		name = n.child("function").str("function_name")
+	}
+	if name == "" {
+		return names
+	}
+	return append(names, name)
+}
 
 // Unnests says whether the select list of the statement makes several rows of one, or
 // several columns of one item, so that it cannot give the new values of one row.
@@ -117,6 +139,7 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	for _, r := range p.refs {
 		r.seq, r.deleted = r.seq || g.seqAll, r.deleted || g.deletedAll
 	}
+	p.from = fromNames(nil, tree.child("from_table"))
 	p.unnests = slices.ContainsFunc(tree.list("select_list"), multiplies)
 	for _, m := range tree.list("modifiers") {
 		if strings.HasPrefix(m.str("type"), "LIMIT") {
