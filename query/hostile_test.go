@@ -66,6 +66,11 @@ func TestShape(t *testing.T) {
 		"lists":          "SELECT " + nested("[", "1", "]", 100_000),
 		"joins":          "SELECT 1 FROM " + nested("range(1), ", "range(1)", "", 50_000),
 		"types":          "SELECT NULL::INT" + strings.Repeat("[]", 300_000),
+		"rollup":         "SELECT 1 FROM t GROUP BY ROLLUP(" + nested("a, ", "a", "", 1000) + ")",
+		"cube":           "SELECT 1 FROM t GROUP BY CUBE(" + nested("a, ", "a", "", 12) + ")",
+		"grouping sets":  "SELECT 1 FROM t GROUP BY GROUPING SETS (" + nested("(a), ", "(a)", "", 5000) + ")",
+		"cubes":          "SELECT 1 FROM t GROUP BY " + nested("CUBE(a, b, c), ", "ROLLUP(a, b)", "", 5),
+		"unions of cube": nested("SELECT 1 FROM t GROUP BY CUBE(a, b, c, d) UNION ALL ", "SELECT 1", "", 400),
 		"words":          "SELECT 1 IN (" + nested("1,", "1", "", 300_000) + ")",
 	} {
 		if _, err := e.Plan(text); code(err) != "TOO_LARGE" {
@@ -76,6 +81,8 @@ func TestShape(t *testing.T) {
 		"in list":    "SELECT 1 IN (" + nested("-1,", "1", "", 10_000) + ")",
 		"values":     "VALUES " + nested("(1, 'a', -2),", "(1, 'b', 2)", "", 10_000),
 		"conditions": "SELECT " + nested("true AND ", "true", "", 1000),
+		"cube":       "SELECT 1 FROM t GROUP BY CUBE(a, b), ROLLUP(coalesce(a, b), c), GROUPING SETS ((a), (), (a, b)), d",
+		"rollup":     "SELECT 1 FROM t GROUP BY ROLLUP(" + nested("a, ", "a", "", 200) + ")",
 		"union":      nested("SELECT 1 UNION ALL ", "SELECT 1", "", 200),
 	} {
 		if _, err := e.Plan(text); err != nil {

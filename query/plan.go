@@ -266,6 +266,9 @@ func parseError(answer node, text string, tokens []token) error {
 			e.Details = "write them behind the column: PIVOT t ON year IN (2025, 2026) USING sum(n); SELECT DISTINCT year FROM t tells which there are"
 		}
 	}
+	if strings.Contains(e.Message, "max_expression_depth") { // which nobody may set
+		e.Message = "the statement is nested deeper than DuckDB's parser allows"
+	}
 	if strings.Contains(e.Message, `"kalamdb `) { // at a name that a statement is composed with
 		e.Message = "syntax error at the end of a list or an expression"
 	}

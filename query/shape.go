@@ -9,6 +9,8 @@ const (
 	setOperationsMax = 500    // UNION, INTERSECT, EXCEPT
 	queriesMax       = 1_000  // SELECT, FROM, JOIN, VALUES, PIVOT, UNPIVOT
 	connectivesMax   = 2_000  // AND, OR, NOT, WHEN
+	groupingSetsMax  = 4_096  // that CUBE, ROLLUP and GROUPING SETS come to
+	rollupMax        = 250    // columns of one ROLLUP: each of its sets has half of them
 	operatorsMax     = 10_000 // operators, casts, brackets and calls outside a list of plain values
 	wordsMax         = 250_000
 )
@@ -50,11 +52,60 @@ func shape(text string, tokens []token) error {
 		what     string
 	}{
 		{sets, setOperationsMax, "set operations (UNION, INTERSECT, EXCEPT)"}, {queries, queriesMax, "queries and joins"},
-		{connectives, connectivesMax, "conditions (AND, OR, NOT, WHEN)"}, {operators, operatorsMax, "operators and calls"}, {len(tokens), wordsMax, "words"},
+		{groupingSets(text, tokens), groupingSetsMax, "grouping sets (CUBE, ROLLUP, GROUPING SETS)"}, {connectives, connectivesMax, "conditions (AND, OR, NOT, WHEN)"}, {operators, operatorsMax, "operators and calls"}, {len(tokens), wordsMax, "words"},
 	} {
 		if l.n > l.limit {
 			return &Error{Code: "TOO_LARGE", Message: fmt.Sprintf("the statement has %d %s, the limit is %d", l.n, l.what, l.limit), Pos: -1}
 		}
 	}
 	return nil
+}
+
+// groupingSets is an upper bound of the grouping sets of all GROUP BY together: those of
+// one are multiplied with each other. DuckDB's parser writes them all out.
+func groupingSets(text string, tokens []token) int {
+	all, product := 0, 0
+	for i, t := range tokens {
+		if t.kind != tokenWord || i+1 == len(tokens) {
+			continue
+		}
+		n := 0
+		switch fold(text[t.start:t.end]) {
+		case "group":
+			all, product = all+product, 0
+		case "cube":
+			n = 1 << min(elements(text, tokens[i+1:]), 20)
+		case "rollup":
+			if n = elements(text, tokens[i+1:]) + 1; n > rollupMax {
+				n = groupingSetsMax + n
+			}
+		case "sets":
+			n = elements(text, tokens[i+1:])
+		}
+		if n > 1 {
+			product = min(max(product, 1)*n, 1<<30)
+		}
+	}
+	return all + product
+}
+
+// elements counts what the brackets that tokens begin with hold, 0 if there are none.
+func elements(text string, tokens []token) int {
+	depth, n := 0, 0
+	for _, t := range tokens {
+		if t.kind == tokenOther {
+			switch text[t.start] {
+			case '(', '[', '{':
+				depth++
+			case ')', ']', '}':
+				depth--
+			case ',':
+				n += btoi(depth == 1)
+			}
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	return n + btoi(n > 0)
 }
