@@ -39,6 +39,8 @@ type Buffer struct {
 
 	ids ids
 
+	staging chan struct{} // holds one token while a Staging is open
+
 	opened row.Seq // the watermark when it was opened
 
 	wake    chan struct{}  // capacity 1: the flusher has something to look at

@@ -14,7 +14,7 @@ import (
 
 // Changes replays what happened to p after the Seq after, up to and with through, in
 // order, one Batch per commit as the Observer got it (the first and the last may lack
-// the changes outside). Every Batch has memory of its own. If changes after `after`
+// the changes outside), and those of a bulk in pieces. Every Batch has memory of its own. If changes after `after`
 // are not kept any more, it yields nothing and returns a [GapError].
 func (b *Buffer) Changes(ctx context.Context, p row.Partition, after, through row.Seq, yield func(*row.Batch) error) error {
 	if b.o.Stream != nil {
@@ -49,17 +49,46 @@ func (b *Buffer) Changes(ctx context.Context, p row.Partition, after, through ro
 	if err := b.waitDurable(ctx, through); err != nil {
 		return err
 	}
-	it, err := snap.NewIter(&pebble.IterOptions{
+	if err := replayAll(ctx, snap, p, prefix, after, through, yield); err != nil {
+		return fmt.Errorf("replay changes of %s: %w", p, err)
+	}
+	return nil
+}
+
+// replayAll yields the changes of the log and, where they belong, those of the bulks.
+func replayAll(ctx context.Context, r pebble.Reader, p row.Partition, prefix []byte, after, through row.Seq, yield func(*row.Batch) error) error {
+	bulks, err := readBulks(r, prefix)
+	if err != nil {
+		return err
+	}
+	for i := range bulks {
+		k := &bulks[i]
+		if k.last() <= after || k.first > through {
+			continue
+		}
+		if err := replayBetween(ctx, r, p, prefix, after, k.first-1, yield); err != nil {
+			return err
+		}
+		if err := k.replay(ctx, r, p, prefix, after, through, yield); err != nil {
+			return err
+		}
+		after = k.last()
+	}
+	return replayBetween(ctx, r, p, prefix, after, through, yield)
+}
+
+func replayBetween(ctx context.Context, r pebble.Reader, p row.Partition, prefix []byte, after, through row.Seq, yield func(*row.Batch) error) error {
+	if after >= through {
+		return nil
+	}
+	it, err := r.NewIter(&pebble.IterOptions{
 		LowerBound: appendChangeKey(nil, prefix, after+1),
 		UpperBound: appendChangeKey(nil, prefix, through+1),
 	})
 	if err != nil {
-		return fmt.Errorf("read changes of %s: %w", p, err)
+		return err
 	}
-	if err := errors.Join(replay(ctx, it, p, yield), it.Close()); err != nil {
-		return fmt.Errorf("replay changes of %s: %w", p, err)
-	}
-	return nil
+	return errors.Join(replay(ctx, it, p, yield), it.Close())
 }
 
 func replay(ctx context.Context, it *pebble.Iterator, p row.Partition, yield func(*row.Batch) error) error {

@@ -144,22 +144,22 @@ func (b *Buffer) newest(p *partition, key []byte) (version, error) {
 		return v, nil
 	}
 	if p.active.rows > 0 && !p.activeMax.below(key) {
-		if v, err := b.stored(p, p.active.num, key); v.found || err != nil {
+		if v, err := b.stored(p, &p.active, key); v.found || err != nil {
 			v.active = true
 			return v, err
 		}
 	}
 	if p.sealed.num != 0 && !p.sealedMax.below(key) {
-		v, err := b.stored(p, p.sealed.num, key)
+		v, err := b.stored(p, &p.sealed, key)
 		v.bytes = 0
 		return v, err
 	}
 	return version{}, nil
 }
 
-func (b *Buffer) stored(p *partition, generation uint32, key []byte) (version, error) {
+func (b *Buffer) stored(p *partition, g *generation, key []byte) (version, error) {
 	s := &b.seq
-	s.key = append(appendGeneration(s.key[:0], p.prefix, generation), key...)
+	s.key = append(appendGeneration(s.key[:0], p.prefix, g.num), key...)
 	value, closer, err := b.db.Get(s.key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return version{}, nil
@@ -169,6 +169,7 @@ func (b *Buffer) stored(p *partition, generation uint32, key []byte) (version, e
 	}
 	v := version{found: true, bytes: int64(len(s.key) + len(value))}
 	v.seq, v.updated, v.deleted, err = row.DecodeRowHead(value)
+	v.seq, v.updated = g.place(v.seq, v.updated)
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return version{}, fmt.Errorf("%w: %s: %w", ErrCorrupt, p.ref, err)
 	}

@@ -14,6 +14,10 @@
 // [Buffer.Changes] replays what happened to a partition from the change log, and
 // trim.go drops the part of the log that is too old or too large.
 //
+// An insert of more rows than should be in memory at once goes by a [Staging] (staging.go):
+// its rows are written as they come, where nothing leads to, and become part of their
+// partition with one commit (stagingcommit.go). The change log has them apart (bulk.go).
+//
 // The rows of a stream (stream.go) are events: they never leave for the lake, but go when
 // they are too old or too many. Those of an ephemeral one (memory.go) pass through the
 // sequencer for their place in the order, and are never written.

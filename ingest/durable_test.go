@@ -26,6 +26,11 @@ func (h *heard) Committed(b *row.Batch) {
 	h.batches = append(h.batches, b)
 }
 
+// CommittedBulk notes the end of the bulk as if it were a batch.
+func (h *heard) CommittedBulk(p row.Partition, last row.Seq) {
+	h.Committed(&row.Batch{Partition: p, Changes: []row.Change{{Op: row.Insert, New: row.Row{Seq: last}}}})
+}
+
 func (h *heard) all() []*row.Batch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,3 +176,5 @@ func TestObserverOrder(t *testing.T) {
 type observerFunc func(*row.Batch)
 
 func (f observerFunc) Committed(b *row.Batch) { f(b) }
+
+func (f observerFunc) CommittedBulk(row.Partition, row.Seq) {}

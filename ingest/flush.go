@@ -167,7 +167,7 @@ func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 		if t == nil {
 			return // nothing of it was ever written
 		}
-		for _, first := range []string{"d", "c", "mp"} {
+		for _, first := range []string{"d", "c", "s", "mp", "mb"} {
 			from, to := tableRange(first, id)
 			must(g.batch.DeleteRange(from, to, nil))
 		}
@@ -177,7 +177,7 @@ func (b *Buffer) DropTable(ctx context.Context, id uint64) error {
 	if err != nil {
 		return err
 	}
-	b.countRangeDeletes(3)
+	b.countRangeDeletes(5)
 	if running == nil {
 		return nil
 	}

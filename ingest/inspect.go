@@ -86,7 +86,7 @@ func (i *Inspection) scan(p *partition, g *generation, yield func(key []byte, r 
 	var r row.Row
 	n := 0
 	for ; c.ok; c.next() {
-		if err := decodeRow(c.it.Value(), &r); err != nil {
+		if err := c.row(&r); err != nil {
 			return err
 		}
 		if r.Seq < g.first || r.Seq > g.last {

@@ -12,7 +12,10 @@ import (
 //
 //	d <table:8> <user> 00 <generation:4> <primary key>  → row                  newest version in that generation
 //	c <table:8> <user> 00 <seq:8>                       → change               the change log; of a stream: its events in order
+//	s <table:8> <user> 00 <generation:4> <place:4>      → change               of a staged commit: the Seqs in it are places
 //	m p <table:8> <user> 00                             → partition record     counters; says which generations exist
+//	m b <table:8> <user> 00 <seq:8>                     → bulk                 a committed staging in the change log, by its last Seq
+//	m s <table:8> <user> 00 <generation:4>              → version:1            a staging that is not committed
 //	m t <table:8>                                       → namespace 00 name
 //	m k <seq:8>                                         → mark                 when the log had which size, for trimming
 //	m n                                                 → node record          seq high water, time, size of the log
@@ -25,9 +28,12 @@ import (
 const (
 	prefixRow    = 'd'
 	prefixChange = 'c'
+	prefixStaged = 's'
 	prefixMeta   = 'm'
 
 	metaPartition = 'p'
+	metaBulk      = 'b'
+	metaStaging   = 's'
 	metaTable     = 't'
 	metaMark      = 'k'
 
@@ -35,7 +41,8 @@ const (
 	changeContinues = 0x10 // of the same commit and partition as the change before
 	changeHasOld    = 0x20
 
-	recordVersion = 1
+	recordVersion       = 1
+	recordVersionStaged = 2 // of a partition with rows that carry places instead of Seqs
 )
 
 var (
@@ -63,6 +70,25 @@ func appendChangeKey(dst, prefix []byte, seq row.Seq) []byte {
 	dst = append(dst, prefixChange)
 	dst = append(dst, prefix...)
 	return binary.BigEndian.AppendUint64(dst, uint64(seq))
+}
+
+// appendStagedChanges starts the keys of the changes of a staging.
+func appendStagedChanges(dst, prefix []byte, generation uint32) []byte {
+	dst = append(dst, prefixStaged)
+	dst = append(dst, prefix...)
+	return binary.BigEndian.AppendUint32(dst, generation)
+}
+
+func appendStagedChangeKey(dst, prefix []byte, generation uint32, place int) []byte {
+	return binary.BigEndian.AppendUint32(appendStagedChanges(dst, prefix, generation), uint32(place))
+}
+
+func bulkKey(prefix []byte, last row.Seq) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte{prefixMeta, metaBulk}, prefix...), uint64(last))
+}
+
+func stagingKey(prefix []byte, generation uint32) []byte {
+	return binary.BigEndian.AppendUint32(append([]byte{prefixMeta, metaStaging}, prefix...), generation)
 }
 
 func appendPartitionKey(dst, prefix []byte) []byte {
@@ -102,9 +128,11 @@ type reader struct {
 	err error
 }
 
-func readRecord(b []byte) *reader {
-	if len(b) == 0 || b[0] != recordVersion {
-		return &reader{err: fmt.Errorf("%w: record %x, expected version %d", ErrCorrupt, b, recordVersion)}
+func readRecord(b []byte) *reader { return readVersion(b, recordVersion) }
+
+func readVersion(b []byte, version byte) *reader {
+	if len(b) == 0 || b[0] != version {
+		return &reader{err: fmt.Errorf("%w: record %x, expected version %d", ErrCorrupt, b, version)}
 	}
 	return &reader{b: b[1:]}
 }
@@ -146,6 +174,16 @@ type generation struct {
 	rows        int   // keys
 	bytes       int64 // keys and values in Pebble; of a stream with its changes
 	oldest      int64 // when its first row was written, µs since 1970
+	staged      int   // it began as a Staging of so many rows: see place
+}
+
+// place is the Seq and the time of a row that is stored with these. The rows of a Staging
+// are stored with places, which count from first and are below all later Seqs.
+func (g *generation) place(seq row.Seq, updated int64) (row.Seq, int64) {
+	if seq <= row.Seq(g.staged) {
+		return g.first + seq - 1, g.oldest
+	}
+	return seq, updated
 }
 
 func (g *generation) append(dst []byte) []byte {
@@ -170,24 +208,39 @@ func (g *generation) read(r *reader) {
 	g.rows = int(r.uint())
 	g.bytes = int64(r.uint())
 	g.oldest = int64(r.uint())
+	g.staged = 0
 }
 
 func (rec *record) append(dst []byte) []byte {
+	from := len(dst)
 	dst = append(dst, recordVersion)
 	dst = binary.AppendUvarint(dst, rec.epoch)
 	dst = binary.AppendUvarint(dst, uint64(rec.last))
 	dst = binary.AppendUvarint(dst, uint64(rec.logFirst))
 	dst = binary.AppendUvarint(dst, uint64(rec.logTrimmed))
 	dst = rec.active.append(dst)
-	return rec.sealed.append(dst)
+	dst = rec.sealed.append(dst)
+	if rec.active.staged+rec.sealed.staged == 0 {
+		return dst
+	}
+	dst[from] = recordVersionStaged
+	dst = binary.AppendUvarint(dst, uint64(rec.active.staged))
+	return binary.AppendUvarint(dst, uint64(rec.sealed.staged))
 }
 
 func (rec *record) read(b []byte) error {
-	r := readRecord(b)
+	staged := len(b) > 0 && b[0] == recordVersionStaged
+	r := readVersion(b, recordVersion)
+	if staged {
+		r = readVersion(b, recordVersionStaged)
+	}
 	rec.epoch = r.uint()
 	rec.last, rec.logFirst, rec.logTrimmed = row.Seq(r.uint()), row.Seq(r.uint()), row.Seq(r.uint())
 	rec.active.read(r)
 	rec.sealed.read(r)
+	if staged {
+		rec.active.staged, rec.sealed.staged = int(r.uint()), int(r.uint())
+	}
 	return r.err
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
@@ -121,6 +122,11 @@ func (m *machine) write(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.follow(t, p, changes, c)
+}
+
+// follow does in the model what was committed.
+func (m *machine) follow(t *rapid.T, p row.Partition, changes []row.Change, c Commit) {
 	if c.First <= m.model.max || c.Last != c.First+row.Seq(len(changes))-1 {
 		t.Fatalf("seqs %d to %d for %d rows after %d", c.First, c.Last, len(changes), m.model.max)
 	}
@@ -135,6 +141,125 @@ func (m *machine) write(t *rapid.T) {
 		m.model.rows[p][n.Values[0].Int()] = *n
 	}
 	m.model.changes[p] = append(m.model.changes[p], changes...)
+}
+
+// stage draws one staged insert, with other operations in between, and how it ends.
+func (m *machine) stage(t *rapid.T) {
+	p := m.partition()
+	ids := rapid.SliceOfN(rapid.Int64Range(0, 20), 1, 8).Draw(t, "staged ids")
+	if rapid.Bool().Draw(t, "distinct") {
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+	}
+	ctx := context.Background()
+	st, err := m.b.Stage(ctx, p, testSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := false
+	closeIt := func() {
+		if closed = true; st.Close() != nil {
+			t.Fatal("not closed")
+		}
+	}
+	defer func() {
+		if !closed {
+			closeIt()
+		}
+	}()
+	var changes []row.Change
+	for _, id := range ids {
+		v := values(id, fmt.Sprint("staged ", id))
+		if err := st.Add(keyOf(id), v); err != nil {
+			t.Fatal(err)
+		}
+		changes = append(changes, row.Change{Op: row.Insert, Key: keyOf(id), New: row.Row{Schema: 1, Values: v}})
+	}
+	taken := func() bool {
+		return slices.ContainsFunc(ids, func(id int64) bool { r := m.model.rows[p][id]; return r.Seq != 0 && !r.Deleted })
+	}
+	meanwhile := func() {
+		for range rapid.IntRange(0, 2).Draw(t, "meanwhile") {
+			m.write(t)
+			m.read(t)
+		}
+		if rapid.Bool().Draw(t, "and a flush") {
+			m.flush(t)
+		}
+	}
+	meanwhile()
+	slices.Sort(ids)
+	double := len(slices.Compact(slices.Clone(ids))) < len(ids)
+	for {
+		v := m.b.View()
+		s, err := v.Partition(ctx, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = st.Check(ctx, s, func(keys [][]byte) (live [][]byte, err error) {
+			for _, key := range keys {
+				if r, ok := m.sink.get(p, key); ok && !r.Deleted {
+					live = append(live, key)
+				}
+			}
+			return live, nil
+		})
+		v.Close()
+		if dup := (*DuplicateError)(nil); errors.As(err, &dup) != (double || taken()) {
+			t.Fatalf("%s: check of %v: %v, expected a duplicate: %t", p, ids, err, double || taken())
+		} else if dup != nil {
+			return
+		}
+		meanwhile()
+		switch rapid.SampledFrom([]string{"commit", "commit", "commit", "close", "crash"}).Draw(t, "end") {
+		case "close":
+			return
+		case "crash":
+			next := m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "rng"), 1))})
+			closeIt()
+			m.b.stop()
+			m.disk = next
+			m.open()
+			if left := m.b.staged(); left != 0 {
+				t.Fatalf("%d keys of a staging are left", left)
+			}
+			return
+		}
+		done, err := st.Commit(ctx)
+		dup := (*DuplicateError)(nil)
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue
+		case errors.As(err, &dup) && taken():
+			return
+		case err != nil || taken():
+			t.Fatalf("%s: commit of %v: %v, a key is taken: %t", p, ids, err, taken())
+		}
+		m.follow(t, p, changes, done)
+		return
+	}
+}
+
+// staged counts the marks of stagings, and the changes that no bulk leads to.
+func (b *Buffer) staged() (n int) {
+	kept := map[string]bool{}
+	for _, p := range b.parts {
+		bulks, err := readBulks(b.db, p.prefix)
+		must(err)
+		for _, k := range bulks {
+			kept[string(appendStagedChanges(nil, p.prefix, k.num))] = true
+		}
+	}
+	must(b.scanMeta(metaStaging, func(_, _ []byte) error { n++; return nil }))
+	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixStaged}, UpperBound: []byte{prefixStaged + 1}})
+	must(err)
+	for ok := it.First(); ok; ok = it.Next() {
+		if key := it.Key(); !kept[string(key[:len(key)-4])] {
+			n++
+		}
+	}
+	must(it.Close())
+	return n
 }
 
 // remember keeps what a slow writer has seen; stale is his commit, later.
@@ -287,6 +412,7 @@ func TestModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.check, "write": m.write, "write2": m.write, "write3": m.write, "read": m.read, "read2": m.read,
 			"flush": m.flush, "replay": m.replay, "crash": m.crash, "restart": m.restart, "ids": m.ids, "remember": m.remember, "stale": m.stale,
+			"stage": m.stage,
 		})
 		var wg sync.WaitGroup
 		for _, p := range modelUsers { // and everything reaches the lake in the end

@@ -77,8 +77,8 @@ func Open(o Options) (_ *Buffer, err error) {
 	b := &Buffer{
 		o: o, log: o.Logger, lock: lock, db: db,
 		groups: make(chan *group, groupsWaiting), spare: make(chan *group, groupsWaiting), wake: make(chan struct{}, 1),
-		durableMoved: make(chan struct{}),
-		parts:        map[partitionID]*partition{}, streams: map[*partition]struct{}{}, tables: map[uint64]*table{},
+		durableMoved: make(chan struct{}), staging: make(chan struct{}, 1),
+		parts: map[partitionID]*partition{}, streams: map[*partition]struct{}{}, tables: map[uint64]*table{},
 		dropped: map[uint64]struct{}{}, waits: map[*flushWait]struct{}{},
 	}
 	b.queue.wake = make(chan struct{}, 1)
@@ -137,6 +137,9 @@ func (b *Buffer) recover() error {
 		if err := batch.Set(markKey(0), b.marks[0].append(nil), nil); err != nil {
 			return err
 		}
+	}
+	if err := b.dropStagings(batch); err != nil {
+		return err
 	}
 	if err := b.dropCovered(batch); err != nil {
 		return err

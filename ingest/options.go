@@ -76,6 +76,10 @@ type Options struct {
 // Committed never blocks: it is called on the write path.
 type Observer interface {
 	Committed(b *row.Batch)
+
+	// CommittedBulk is Committed of more changes than should be in memory at once: those
+	// of p that Buffer.Changes has after the commit before, up to and with last.
+	CommittedBulk(p row.Partition, last row.Seq)
 }
 
 // A Sink stores what the buffer hands over; *lake.Lake is one.

@@ -59,7 +59,7 @@ func (b *Buffer) seal(parts []*partition) error {
 				}
 				p.table.remove(p)
 				p.sealed = p.active
-				p.active = generation{num: p.sealed.num + 1}
+				p.active = generation{num: b.nextGeneration(p)}
 				p.sealedMax, p.activeMax = p.activeMax, maxKey{known: true}
 				b.touch(p)
 			}
@@ -118,7 +118,7 @@ func (b *Buffer) segment(p *partition) row.Segment {
 			}
 			var r row.Row
 			for ; c.ok; c.next() {
-				if err := decodeRow(c.it.Value(), &r); err != nil {
+				if err := c.row(&r); err != nil {
 					return fmt.Errorf("read %s: %w", ref, err)
 				}
 				if err := yield(c.key(), &r); err != nil {

@@ -81,6 +81,7 @@ type group struct {
 	batches []*row.Batch // told to the Observer after that
 	dirty   []*partition // whose record changes with it
 	control bool         // begins with a control
+	bulk    *Staging     // that it commits; nil: none
 }
 
 // sequencer is the state of the goroutine that gives out Seqs.
@@ -93,6 +94,8 @@ type sequencer struct {
 	created []*partition
 	key     []byte
 	head    []byte
+
+	staged *Staging // that is open; nil: none
 }
 
 // sequence is the sequencer. After stop it refuses new requests, finishes those it

@@ -20,6 +20,9 @@ func (b *Buffer) sync() {
 		for _, batch := range g.batches {
 			b.o.Observer.Committed(batch)
 		}
+		if g.bulk != nil && b.o.Observer != nil {
+			b.o.Observer.CommittedBulk(g.bulk.ref, g.last)
+		}
 		if g.batch != nil {
 			must(g.batch.Close())
 		}

@@ -180,7 +180,33 @@ func (b *Buffer) trimPartition(deletes *pebble.Batch, p *partition, through row.
 	if ok {
 		t.first = changeSeq(it.Key())
 	}
-	return t, it.Error()
+	if err := it.Error(); err != nil {
+		return t, err
+	}
+	return t, b.trimBulks(deletes, p, through, &t)
+}
+
+// trimBulks does the same with the bulks in the log of p.
+func (b *Buffer) trimBulks(deletes *pebble.Batch, p *partition, through row.Seq, t *logTrim) error {
+	bulks, err := readBulks(b.db, p.prefix)
+	if err != nil {
+		return err
+	}
+	for i := range bulks {
+		k := &bulks[i]
+		if k.last() > through {
+			if t.first == 0 || k.first < t.first {
+				t.first = k.first
+			}
+			return nil
+		}
+		t.trimmed = max(t.trimmed, k.last())
+		b.countRangeDeletes(1)
+		if err := k.drop(deletes, p.prefix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // logBytes are bytes of the change log with no change after seq.
@@ -199,20 +225,30 @@ func (b *Buffer) loggedBy(ctx context.Context, id uint64) ([]logBytes, error) {
 	b.mu.Unlock()
 	cuts = append(cuts, logBytes{}) // of the changes after the newest mark
 	top := &cuts[len(cuts)-1]
+	add := func(seq row.Seq, bytes int64) {
+		i := sort.Search(len(cuts)-1, func(i int) bool { return cuts[i].seq >= seq })
+		cuts[i].bytes += bytes
+		if i == len(cuts)-1 {
+			top.seq = max(top.seq, seq)
+		}
+	}
 	from, to := tableRange(string(rune(prefixChange)), id)
 	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return nil, err
 	}
 	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
-		seq := changeSeq(it.Key())
-		i := sort.Search(len(cuts)-1, func(i int) bool { return cuts[i].seq >= seq })
-		cuts[i].bytes += int64(len(it.Key()) + len(it.Value()))
-		if i == len(cuts)-1 {
-			top.seq = max(top.seq, seq)
-		}
+		add(changeSeq(it.Key()), int64(len(it.Key())+len(it.Value())))
 	}
-	return cuts, errors.Join(ctx.Err(), it.Close())
+	if err := errors.Join(ctx.Err(), it.Close()); err != nil {
+		return nil, err
+	}
+	from, to = tableRange(string([]byte{prefixMeta, metaBulk}), id)
+	bulks, err := readBulksIn(b.db, from, to)
+	for _, k := range bulks {
+		add(k.last(), k.bytes)
+	}
+	return cuts, err
 }
 
 // unlog takes bytes that are dropped at once out of the sizes that the log had at each

@@ -161,7 +161,7 @@ func (s *Snapshot) Get(key []byte) (row.Row, bool, error) {
 		var r row.Row
 		k := append(appendGeneration(make([]byte, 0, 64), s.prefix, g.num), key...)
 		found, err := readSnapshot(s.snap, k, func(value []byte) error {
-			return decodeRow(bytes.Clone(value), &r)
+			return g.decode(bytes.Clone(value), &r)
 		})
 		if err != nil {
 			return row.Row{}, false, fmt.Errorf("read %s: %w", s.ref, err)
@@ -206,7 +206,7 @@ func (s *Snapshot) Scan(from, to []byte, yield func(key []byte, r *row.Row) bool
 		} else if older.ok {
 			c = &older
 		}
-		if err := decodeRow(c.it.Value(), &r); err != nil {
+		if err := c.row(&r); err != nil {
 			return err
 		}
 		if !s.over(&r) && !yield(c.key(), &r) {
@@ -220,6 +220,7 @@ func (s *Snapshot) Scan(from, to []byte, yield func(key []byte, r *row.Row) bool
 // A cursor walks one generation. The zero cursor is at its end.
 type cursor struct {
 	it   *pebble.Iterator
+	g    *generation
 	skip int // bytes before the primary key
 	ok   bool
 }
@@ -238,11 +239,14 @@ func (c *cursor) open(r pebble.Reader, prefix []byte, g *generation, from, to []
 	if err != nil {
 		return err
 	}
-	c.it, c.ok = it, it.First()
+	c.it, c.g, c.ok = it, g, it.First()
 	return nil
 }
 
 func (c *cursor) key() []byte { return c.it.Key()[c.skip:] }
+
+// row reads the row into r, which shares memory with the iterator.
+func (c *cursor) row(r *row.Row) error { return c.g.decode(c.it.Value(), r) }
 
 func (c *cursor) next() { c.ok = c.it.Next() }
 
@@ -253,7 +257,7 @@ func (c *cursor) close() error {
 	return c.it.Close() // also the error that ended the walk
 }
 
-func decodeRow(value []byte, r *row.Row) error {
+func (g *generation) decode(value []byte, r *row.Row) error {
 	rest, err := row.DecodeRow(value, r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -261,6 +265,7 @@ func decodeRow(value []byte, r *row.Row) error {
 	if len(rest) != 0 {
 		return fmt.Errorf("%w: %d bytes behind a row", ErrCorrupt, len(rest))
 	}
+	r.Seq, r.Updated = g.place(r.Seq, r.Updated)
 	return nil
 }
 

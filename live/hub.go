@@ -138,6 +138,25 @@ func (h *Hub) Committed(b *row.Batch) {
 	}
 }
 
+// CommittedBulk is Committed of changes that are not handed over: the subscriptions of p
+// read them, and what they have not taken before, from the change log.
+func (h *Hub) CommittedBulk(p row.Partition, last row.Seq) {
+	if h.count.Load() == 0 {
+		return
+	}
+	var lagged []*Subscription
+	h.mu.RLock()
+	for _, s := range h.partitions[partition{p.Table.ID, p.User}] {
+		if !s.offerBulk(last) {
+			lagged = append(lagged, s)
+		}
+	}
+	h.mu.RUnlock()
+	for _, s := range lagged {
+		h.remove(s)
+	}
+}
+
 // Listening says whether p has a subscription.
 func (h *Hub) Listening(p row.Partition) bool {
 	if h.count.Load() == 0 {

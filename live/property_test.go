@@ -218,6 +218,7 @@ func TestFold(t *testing.T) {
 			keys    = rapid.IntRange(1, 8).Draw(t, "keys")
 			queue   = rapid.SampledFrom([]int64{1, 2_000, 10_000, 1 << 20}).Draw(t, "queue bytes")
 			trims   = rapid.Bool().Draw(t, "trims")
+			bulks   = rapid.Bool().Draw(t, "bulks")
 			pause   = rapid.Bool().Draw(t, "writers pause")
 		)
 		hub := NewHub(Options{QueueBytesMax: queue})
@@ -243,9 +244,14 @@ func TestFold(t *testing.T) {
 		defer cancel()
 		var writing, publishing, reading sync.WaitGroup
 		publishing.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 2000))
 			for b := range st.publish {
 				runtime.Gosched()
-				hub.Committed(b)
+				if bulks && r.IntN(10) == 0 {
+					hub.CommittedBulk(b.Partition, b.Last())
+				} else {
+					hub.Committed(b)
+				}
 			}
 		})
 		errs := make([]error, len(clients))

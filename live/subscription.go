@@ -40,7 +40,7 @@ func (e *EndedError) Unwrap() error { return e.Cause }
 //
 //  1. waiting: registered and queueing, Next was not called yet.
 //  2. replaying: Next reads the change log up to through, or up to lost. A Start skips it.
-//  3. live: Next reads the queue.
+//  3. live: Next reads the queue. A commit that is too large for it leads back to 2.
 type phase uint8
 
 const (
@@ -76,9 +76,10 @@ type Subscription struct {
 	read   row.Seq // everything up to here was taken or is not wanted
 	cursor row.Seq // everything up to here was delivered or does not match
 	ended  *EndedError
+	// history is the change log to read from; nil: there is none.
+	history History
 
 	// The rest belongs to the goroutine of Next.
-	history History
 	through row.Seq // how far to replay
 	batches []*row.Batch
 	after   row.Seq // changes in batches up to here are not wanted
@@ -124,6 +125,25 @@ func (s *Subscription) offer(b *row.Batch, bytes int64) bool {
 	}
 	s.queue = append(s.queue, b)
 	s.queued += bytes
+	s.signal()
+	return true
+}
+
+// offerBulk drops the queue: the change log has what was in it, and the changes up to
+// last, too. It is false if that has ended the subscription.
+func (s *Subscription) offerBulk(last row.Seq) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended != nil:
+		return true
+	case s.phase != waiting && s.history == nil:
+		s.finish(ReasonLagged, nil)
+		return false
+	case s.phase == live:
+		s.phase, s.stall = replaying, row.SeqMax
+	}
+	s.queue, s.queued, s.lost = nil, 0, last
 	s.signal()
 	return true
 }
@@ -243,7 +263,7 @@ func (s *Subscription) take() (through row.Seq, err error) {
 		return through, nil
 	}
 	// Nothing was lost beyond read: from here on the queue has it all.
-	s.phase, s.history = live, nil
+	s.phase = live
 	if n := len(s.queue); n > 0 {
 		s.batches, s.after = s.queue, s.read
 		s.read = max(s.read, s.queue[n-1].Last())
