@@ -22,7 +22,7 @@ type systemTable struct {
 	rows func(db *DB, as auth.Principal, add func(values ...row.Value))
 	// hot, in the place of both, makes at least the rows that meet the conditions, and
 	// only while they are read.
-	hot func(db *DB, as auth.Principal, where []query.Condition) query.Hot
+	hot func(db *DB, as auth.Principal, where []query.Condition) systemHot
 }
 
 // col is a column of a system table.

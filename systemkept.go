@@ -70,7 +70,7 @@ func madeRows(db *DB, st *systemTable, as auth.Principal) []row.Row {
 
 // systemRows finds the rows of a system table that one statement can see. They are those
 // of its first look, also if it looks more than once.
-func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([]query.Condition) query.Hot {
+func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([]query.Condition, *query.Top) query.Hot {
 	look := sync.OnceValues(func() (groups []tableGroup, rows []row.Row) {
 		if st.ofTable != nil {
 			groups = db.kept.ofTables(db, full, st)
@@ -80,9 +80,13 @@ func (db *DB) systemRows(full string, st *systemTable, as auth.Principal) func([
 		}
 		return groups, rows
 	})
-	return func(where []query.Condition) query.Hot {
+	return func(where []query.Condition, top *query.Top) query.Hot {
 		if st.hot != nil {
-			return st.hot(db, as, where)
+			hot := st.hot(db, as, where)
+			if top != nil {
+				hot = hot.first(st.columns, top)
+			}
+			return hot
 		}
 		tests := rowTests(st.columns, where)
 		groups, rows := look()
@@ -128,13 +132,8 @@ func rowTests(columns []row.Column, where []query.Condition) []rowTest {
 
 // valueTest is nil for a type whose order is left to DuckDB.
 func valueTest(kind row.Kind, c query.Condition) func(row.Value) bool {
-	var compare func(a, b row.Value) int
-	switch kind {
-	case row.Text:
-		compare = func(a, b row.Value) int { return strings.Compare(a.Str(), b.Str()) }
-	case row.Int, row.BigInt:
-		compare = func(a, b row.Value) int { return cmp.Compare(a.Int(), b.Int()) }
-	default:
+	compare := comparison(kind)
+	if compare == nil {
 		return nil
 	}
 	var holds func(n int) bool
@@ -158,6 +157,17 @@ func valueTest(kind row.Kind, c query.Condition) func(row.Value) bool {
 		return nil
 	}
 	return func(v row.Value) bool { return !v.IsNull() && holds(compare(v, c.Values[0])) }
+}
+
+// comparison compares values of a kind, none of them NULL; nil if that is left to DuckDB.
+func comparison(kind row.Kind) func(a, b row.Value) int {
+	switch kind {
+	case row.Text:
+		return func(a, b row.Value) int { return strings.Compare(a.Str(), b.Str()) }
+	case row.Int, row.BigInt, row.Timestamp:
+		return func(a, b row.Value) int { return cmp.Compare(a.Int(), b.Int()) }
+	}
+	return nil
 }
 
 // heldRows is a query.Hot of rows whose keys are their numbers.
@@ -186,44 +196,6 @@ func (h heldRows) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error 
 	var key [4]byte
 	for i := numberAfter(from); i < len(h); i++ {
 		if !yield(numberKey(&key, i), h[i]) {
-			break
-		}
-	}
-	return nil
-}
-
-// lazyRows is a query.Hot of rows that are made while they are read: of each thing in
-// list that passes the tests the values that are needed. Keys are the numbers in list.
-type lazyRows[T any] struct {
-	list   []T
-	tests  []rowTest
-	value  func(of T, column int) row.Value
-	width  int   // of a row
-	needed []int // columns
-}
-
-func (h lazyRows[T]) Len() int                          { return len(h.list) }
-func (h lazyRows[T]) Get([]byte) (row.Row, bool, error) { return row.Row{}, false, nil }
-
-func (h lazyRows[T]) Project(columns []int) query.Hot {
-	h.needed = columns
-	return h
-}
-
-func (h lazyRows[T]) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
-	r := row.Row{Schema: 1, Values: make([]row.Value, h.width)}
-	var key [4]byte
-next:
-	for i := numberAfter(from); i < len(h.list); i++ {
-		for _, t := range h.tests {
-			if !t.passes(h.value(h.list[i], t.column)) {
-				continue next
-			}
-		}
-		for _, column := range h.needed {
-			r.Values[column] = h.value(h.list[i], column)
-		}
-		if !yield(numberKey(&key, i), &r) {
 			break
 		}
 	}

@@ -24,7 +24,7 @@ var liveQueryTexts = map[string]func(*live.Spec) string{
 }
 
 // liveQueryRows are all live queries for operators, one's own for everyone else.
-func liveQueryRows(db *DB, as auth.Principal, where []query.Condition) query.Hot {
+func liveQueryRows(db *DB, as auth.Principal, where []query.Condition) systemHot {
 	tests := []func(*live.Spec) bool{func(s *live.Spec) bool { return as.Role >= auth.DBA || s.User == string(as.User) }}
 	for _, c := range where {
 		of := liveQueryTexts[c.Column]

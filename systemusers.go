@@ -16,7 +16,7 @@ func userTableColumns() []row.Column {
 
 // userTableRows are the rows of system.users. Of 100,000 users only those are looked at
 // whose ids a condition names, and only those are shown that pass the other conditions.
-func userTableRows(db *DB, _ auth.Principal, where []query.Condition) query.Hot {
+func userTableRows(db *DB, _ auth.Principal, where []query.Condition) systemHot {
 	return lazyRows[*catalog.UserRow]{
 		list:  namedUsers(db.catalog.Users(), where),
 		tests: rowTests(userTableColumns(), where),

@@ -323,6 +323,7 @@ func (g *gate) selectNode(n node, allowed map[string]field) {
 	if n["sample"] == nil && !g.sel.odd {
 		g.predicates(n.child("where_clause"))
 	}
+	g.top(n)
 }
 
 func (g *gate) modifiers(n node) {

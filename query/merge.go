@@ -52,7 +52,7 @@ func (m *merge) write(params []row.Value) error {
 	if !r.System {
 		hot := r.Hot
 		if r.Narrow != nil {
-			hot = r.Narrow(conditions(r.Schema, m.ref.where, params))
+			hot = r.Narrow(conditions(r.Schema, m.ref.where, params), m.ref.top.with(r.Schema, params))
 		}
 		m.read.buffered(hot)
 		m.rows(hot, false)

@@ -32,7 +32,8 @@ type Relation struct {
 	// Narrow, in the place of Hot, gives the rows of a relation that is neither System
 	// nor has Files. It may leave out rows that break one of the conditions, as no such
 	// row can matter; a statement that names the relation twice calls it twice.
-	Narrow func(where []Condition) Hot
+	// With top, which may be nil, it may leave out all but the first rows in that order.
+	Narrow func(where []Condition, top *Top) Hot
 	// Users, in the place of Hot and Files and not nil, gives the rows of several users,
 	// each with the first column [UserColumn], which is not in Schema.
 	Users []UserRows

@@ -20,6 +20,7 @@ type baseRef struct {
 	seq        bool // the statement mentions its _seq
 	deleted    bool // the statement mentions its _deleted, so it also sees deleted rows
 	where      []predicate
+	top        *topOf // nil: all rows may matter
 }
 
 // A starRef is a * of a select list and the tables it may show.
