@@ -103,10 +103,12 @@ func distinct(columns []kalamdb.Column) []kalamdb.Column {
 	}
 	out := make([]kalamdb.Column, len(columns))
 	used := make(map[string]bool, len(columns))
+	last := map[string]int{} // the number behind a name that was given last
 	for i, c := range columns {
 		name := c.Name
-		for n := 1; used[name] || name != c.Name && names[name]; n++ {
-			name = c.Name + "_" + strconv.Itoa(n)
+		for used[name] || name != c.Name && names[name] {
+			last[c.Name]++
+			name = c.Name + "_" + strconv.Itoa(last[c.Name])
 		}
 		used[name] = true
 		out[i] = kalamdb.Column{Name: name, Type: c.Type}

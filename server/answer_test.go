@@ -71,3 +71,16 @@ func TestEqualNamesKeepEveryValue(t *testing.T) {
 		}
 	}
 }
+
+// TestManyEqualNames: the time for columns of one name grows with their number, not faster.
+func TestManyEqualNames(t *testing.T) {
+	columns := make([]kalamdb.Column, 100_000)
+	for i := range columns {
+		columns[i].Name = "a"
+	}
+	start := time.Now()
+	got := distinct(columns)
+	if got[0].Name != "a" || got[1].Name != "a_1" || got[99_999].Name != "a_99999" || time.Since(start) > 5*time.Second {
+		t.Errorf("%s, %s … %s after %v", got[0].Name, got[1].Name, got[99_999].Name, time.Since(start))
+	}
+}
