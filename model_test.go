@@ -38,7 +38,7 @@ func TestModel(t *testing.T) {
 		m.must(t, "root", "CREATE NAMESPACE "+m.namespace)
 		t.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "drop": m.drop, "addColumn": m.addColumn, "dropColumn": m.dropColumn, "renameColumn": m.renameColumn, "widen": m.widen,
-			"insert": m.insert, "insert2": m.insert, "copy": m.copy, "update": m.update, "delete": m.delete, "flush": m.flush, "restart": m.restart,
+			"insert": m.insert, "insert2": m.insert, "copy": m.copy, "upsert": m.upsert, "transaction": m.transaction, "update": m.update, "delete": m.delete, "flush": m.flush, "restart": m.restart,
 			"": m.check,
 		})
 		m.must(t, "root", "DROP NAMESPACE "+m.namespace+" CASCADE")
@@ -437,17 +437,21 @@ func compareKeys(a, b []string) int {
 }
 
 func (m *model) compare(t *rapid.T, user, question string, want []string) {
-	var got []string
-	for _, values := range m.must(t, user, question)[0].Rows {
+	got := modelRows(m.must(t, user, question)[0])
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s: %s\ngives\n%s\nexpected\n%s", user, question, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func modelRows(res kalamdb.Result) (got []string) {
+	for _, values := range res.Rows {
 		var cells []string
 		for _, v := range values {
 			cells = append(cells, string(v.AppendJSON(nil)))
 		}
 		got = append(got, strings.Join(cells, " "))
 	}
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s: %s\ngives\n%s\nexpected\n%s", user, question, strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
+	return got
 }
 
 func wantModelCode(t *rapid.T, err error, code string) {
