@@ -52,7 +52,6 @@ type DB struct {
 	settings    []Setting
 	userWatch   userWatch
 	definitions chan struct{} // holds one token while a definition changes
-	bulk        chan struct{} // holds one token while an INSERT … SELECT has a great many rows in memory
 	removals    chan struct{} // holds a token for each dropped table being removed
 	transfers   chan struct{} // holds a token for each export, backup or restore that runs
 	transfer    TransferOptions
@@ -81,7 +80,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
-		definitions: make(chan struct{}, 1), bulk: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
+		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
 		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {

@@ -16,7 +16,7 @@ const (
 	keyBytesMax     = 4 << 10   // one primary key
 	valuesRowsMax   = 10_000    // rows of one INSERT … VALUES
 	insertedRowsMax = 1_000_000 // rows of one INSERT … SELECT
-	bulkRows        = 100_000   // from which on an INSERT … SELECT has to be the only one of its size
+	keptRowsMax     = 100_000   // rows of one that stay in memory: with RETURNING, ON CONFLICT, in a transaction, into a stream
 	arenaRowsMax    = 1024      // rows whose values share one slice
 )
 
@@ -33,7 +33,6 @@ type inserter struct {
 	cells  []int // per column of the schema: its position in the statement's rows, or -1
 	width  int   // of the statement's rows
 	named  bool  // the statement names its columns
-	inBulk bool  // it holds the token of db.bulk
 }
 
 // insert runs an INSERT.
@@ -49,14 +48,32 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	if err != nil {
 		return Result{}, err
 	}
-	defer ins.done()
 	c := &change{db: db, s: s, table: t}
 	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning, nil); err != nil {
 		return Result{}, err
 	}
 	var rows [][]row.Value
 	if st.Query != nil {
-		rows, err = ins.selected(ctx, *st.Query)
+		got, err := ins.selected(ctx, *st.Query)
+		if err != nil {
+			return Result{}, err
+		}
+		defer got.Close()
+		most := keptRowsMax
+		if c.stageable(st.Conflict != nil) {
+			most = stagedFrom
+		}
+		var more bool
+		if rows, more, err = gather(got, most); err != nil {
+			return Result{}, err
+		}
+		switch {
+		case more && most == stagedFrom:
+			return ins.stage(ctx, c, rows, got)
+		case more:
+			return Result{}, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one that has RETURNING or ON CONFLICT, is part of a transaction or writes to a stream", keptRowsMax)
+		}
+		got.Close()
 	} else {
 		rows, err = ins.values(ctx, st)
 	}
@@ -289,7 +306,12 @@ func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [
 		k = end
 	}
 	c.text(") AS kalamdb_rows")
-	got, err := ins.run(ctx, &c, start, valuesRowsMax)
+	evaluated, err := ins.query(ctx, &c, start)
+	if err != nil {
+		return err
+	}
+	defer evaluated.Close()
+	got, _, err := gather(evaluated, valuesRowsMax)
 	if err != nil {
 		return err
 	}
@@ -304,7 +326,7 @@ func (ins *inserter) evaluateSome(ctx context.Context, list [][]sql.Expr, rows [
 }
 
 // selected are the rows of INSERT … SELECT.
-func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Value, error) {
+func (ins *inserter) selected(ctx context.Context, q sql.Fragment) (*Rows, error) {
 	if err := ins.checkWidth(ctx, q); err != nil {
 		return nil, err
 	}
@@ -329,7 +351,7 @@ func (ins *inserter) selected(ctx context.Context, q sql.Fragment) ([][]row.Valu
 		c.text("c", fmt.Sprint(i))
 	}
 	c.text(")")
-	return ins.run(ctx, &c, q.Pos, insertedRowsMax)
+	return ins.query(ctx, &c, q.Pos)
 }
 
 // checkWidth refuses a query with too few or too many columns. Those that SELECT * of
@@ -353,23 +375,12 @@ func (ins *inserter) checkWidth(ctx context.Context, q sql.Fragment) error {
 	return rows.Err()
 }
 
-// run answers a composed SELECT, at most rowsMax rows of it.
-func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) ([][]row.Value, error) {
-	rows, err := ins.query(ctx, c, start)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var got [][]row.Value
+// gather reads rows, at most that many. more says that the next one is already current.
+func gather(rows *Rows, most int) (got [][]row.Value, more bool, err error) {
 	var arena []row.Value
 	for rows.Next() {
-		switch len(got) {
-		case rowsMax:
-			return nil, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one statement", rowsMax)
-		case bulkRows:
-			if err := ins.bulk(ctx); err != nil {
-				return nil, err
-			}
+		if len(got) == most {
+			return got, true, nil
 		}
 		values := rows.Values()
 		if len(arena)+len(values) > cap(arena) {
@@ -379,7 +390,7 @@ func (ins *inserter) run(ctx context.Context, c *composer, start, rowsMax int) (
 		arena = append(arena, values...)
 		got = append(got, arena[from:len(arena):len(arena)])
 	}
-	return got, rows.Err()
+	return got, false, rows.Err()
 }
 
 // query runs a composed SELECT; the parameters of the request may have other uses too.
@@ -392,35 +403,24 @@ func (ins *inserter) query(ctx context.Context, c *composer, start int) (*Rows, 
 	return ins.db.planRows(ctx, ins.s, plan, ins.s.req.Params[:plan.Params()], where)
 }
 
-// bulk waits until no other statement of the database holds so many rows; done lets the
-// next one go on.
-func (ins *inserter) bulk(ctx context.Context) error {
-	select {
-	case ins.db.bulk <- struct{}{}:
-		ins.inBulk = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (ins *inserter) done() {
-	if ins.inBulk {
-		<-ins.db.bulk
-	}
-}
-
 // finish fills in the values that the server makes, and checks types and NOT NULL.
-func (ins *inserter) finish(rows [][]row.Value) (err error) {
+func (ins *inserter) finish(rows [][]row.Value) error {
 	for _, values := range rows {
-		for j := range values {
-			col := &ins.schema.Columns[j]
-			if col.AutoIncrement && values[j].IsNull() {
-				values[j] = row.IntValue(col.Type.Kind, ins.db.buffer.NextID())
-			}
-			if values[j], err = conform(values[j], col); err != nil {
-				return err
-			}
+		if err := ins.finishRow(values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ins *inserter) finishRow(values []row.Value) (err error) {
+	for j := range values {
+		col := &ins.schema.Columns[j]
+		if col.AutoIncrement && values[j].IsNull() {
+			values[j] = row.IntValue(col.Type.Kind, ins.db.buffer.NextID())
+		}
+		if values[j], err = conform(values[j], col); err != nil {
+			return err
 		}
 	}
 	return nil
