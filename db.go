@@ -36,6 +36,7 @@ type DB struct {
 	lock    *os.File
 	places  *storagelocations.Places
 	bucket  storagelocations.Bucket // of the location `default`
+	buckets *tableBuckets           // of the others
 	catalog *catalog.Catalog
 	lake    *lake.Lake
 	hub     *live.Hub
@@ -108,7 +109,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	db.catalog.OnUsers(db.userWatch.tell)
-	o.Lake.Meta, o.Lake.Places, o.Lake.Tables = db.bucket, db.places, db.catalog.TableByID
+	db.buckets = newTableBuckets(db.catalog, db.places)
+	o.Lake.Meta, o.Lake.Bucket, o.Lake.Tables = db.bucket, db.buckets.of, db.catalog.TableByID
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
 		return nil, err
 	}

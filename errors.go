@@ -13,6 +13,7 @@ import (
 	"kalamdb/query"
 	"kalamdb/row"
 	"kalamdb/sql"
+	"kalamdb/storagelocations"
 )
 
 // Codes of [Error] that this package makes itself; query.Error and sql.Error bring
@@ -99,6 +100,10 @@ func asError(err error) *Error {
 		return nil
 	case errors.As(err, &own):
 		return own
+	case errors.Is(err, storagelocations.ErrCredentials):
+		e := fail(CodeNotReady, "the storage of the table cannot be reached with the credentials it refers to")
+		e.RetryAfter, e.Cause = time.Minute, err
+		return e
 	case errors.As(err, &sqlErr):
 		return (&Error{Code: sqlErr.Code, Message: sqlErr.Message, Details: sqlErr.Hint}).at(sqlErr.Pos)
 	case errors.As(err, &queryErr):

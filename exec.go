@@ -2,6 +2,7 @@ package kalamdb
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"kalamdb/query"
 	"kalamdb/row"
 	"kalamdb/sql"
+	"kalamdb/storagelocations"
 )
 
 const (
@@ -75,7 +77,7 @@ func (db *DB) runTimed(ctx context.Context, s *statement) (Result, error) {
 func (db *DB) failed(err error, i int) *Error {
 	e := *asError(err)
 	e.Statement = i
-	if e.Code == CodeInternal {
+	if e.Code == CodeInternal || errors.Is(e.Cause, storagelocations.ErrCredentials) {
 		db.log.Error("statement failed", "err", e.Cause)
 	}
 	return &e
@@ -161,8 +163,8 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 
 // run1 runs one statement.
 func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
-	if _, is := systemTarget(s); is {
-		return db.writeUsers(ctx, s)
+	if name, is := systemTarget(s); is {
+		return db.writeSystem(ctx, s, writableTables[name.Name])
 	}
 	switch st := s.Statement.(type) {
 	case *sql.Select:
@@ -180,6 +182,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return Result{}, err
 	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.AlterTable, *sql.DropTable:
 		return Result{}, db.define(ctx, s)
+	case *sql.CreateLocation, *sql.AlterLocation, *sql.DropLocation:
+		return Result{}, db.defineLocation(ctx, st)
 	case *sql.CreateUser:
 		return Result{}, db.createUser(ctx, s, st)
 	case *sql.AlterUser:

@@ -56,7 +56,7 @@ func init() { // not an initialiser: information_schema lists the map itself
 			role:    auth.DBA, ofTable: schemaRows,
 		},
 		"system.storage_locations": {
-			columns: append(texts("location_name", "location_type", "path", "credentials_ref"), col("usage_count", row.BigInt), col("created_at", row.Timestamp), col("updated_at", row.Timestamp)),
+			columns: append(texts("location_name", "location_type", "path", "credentials_ref"), col("usage_count", row.BigInt), col("created_at", row.Timestamp), col("updated_at", row.Timestamp), col("options", row.Text)),
 			role:    auth.DBA, rows: locationRows,
 		},
 		"system.columns": {

@@ -55,12 +55,13 @@ func schemaRows(_ *DB, t *catalog.Table, add func(...row.Value)) {
 }
 
 func locationRows(db *DB, _ auth.Principal, add func(...row.Value)) {
+	usage := db.catalog.Usage()
 	for _, l := range db.catalog.Locations() {
 		path := l.Path
 		if l.Name == catalog.DefaultName {
 			path = db.bucket.URL()
 		}
-		add(text(l.Name), text(l.Type), text(path), textOrNull(l.CredentialsRef), number(int64(db.catalog.Usage(l.Name))), moment(l.Created), moment(l.Updated))
+		add(text(l.Name), text(l.Type), text(path), textOrNull(l.CredentialsRef), number(int64(usage[l.Name])), moment(l.Created), moment(l.Updated), jsonText(l.Options))
 	}
 }
 

@@ -101,14 +101,18 @@ func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTa
 	if t.Type == catalog.User {
 		t.Path = storagelocations.DefaultUser
 	}
-	place := st.Location
+	place, at := st.Location, storagelocations.Place{}
 	if st.LocationRef != "" {
 		loc, err := db.catalog.Location(st.LocationRef)
 		if err != nil {
 			return asError(err).at(st.Start())
 		}
-		t.Location = loc.Name
-		place = loc.Path
+		t.Location, t.LocationVersion = loc.Name, loc.Version
+		if place = loc.Path; t.Location != catalog.DefaultName {
+			if at.S3, err = loc.S3(); err != nil {
+				return err
+			}
+		}
 	} else if place == "" {
 		t.Location = catalog.DefaultName
 		return nil
@@ -123,14 +127,9 @@ func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTa
 	if t.Root, t.Path, err = storagelocations.ParseTemplate(place, t.Type == catalog.User); err != nil {
 		return fail(CodeInvalidLocation, "%s", err).at(st.Start())
 	}
-	bucket, err := db.places.Bucket(ctx, t.Root)
-	if err == nil {
-		err = storagelocations.Probe(ctx, bucket)
-	}
-	if err != nil {
-		e := fail(CodeInvalidLocation, "location %s cannot be used: %s", t.Root, err)
-		e.Cause = err
-		return e.at(st.Start())
+	at.URL = t.Root
+	if err := db.probe(ctx, "location "+t.Root, at); err != nil {
+		return asError(err).at(st.Start())
 	}
 	return nil
 }

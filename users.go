@@ -51,7 +51,7 @@ func (db *DB) alterUser(ctx context.Context, s *statement, st *sql.AlterUser) er
 	if err := db.record(s, s.Verb(), id); err != nil {
 		return err
 	}
-	return retryUsers(func() error {
+	return retryConflicts(func() error {
 		old, ok := db.catalog.User(id)
 		if !ok {
 			return userNotFound(id).at(st.Pos)
@@ -73,7 +73,7 @@ func (db *DB) dropUser(ctx context.Context, s *statement, st *sql.DropUser) erro
 	if err := db.record(s, s.Verb(), id); err != nil {
 		return err
 	}
-	return retryUsers(func() error {
+	return retryConflicts(func() error {
 		old, ok := db.catalog.User(id)
 		if !ok {
 			if st.IfExists {
@@ -88,8 +88,8 @@ func (db *DB) dropUser(ctx context.Context, s *statement, st *sql.DropUser) erro
 	})
 }
 
-// retryUsers runs change again while others change the same users in between.
-func retryUsers(change func() error) error {
+// retryConflicts runs change again while others change the same documents in between.
+func retryConflicts(change func() error) error {
 	for try := 1; ; try++ {
 		err := change()
 		if !errors.Is(err, catalog.ErrConflict) || try == commitTriesMax {

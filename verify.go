@@ -97,7 +97,7 @@ func openStored(ctx context.Context, o Options, bucketOnly bool) (_ *stored, err
 		}
 	}
 	l := &st.o.Lake
-	l.Meta, l.Places, l.Tables, l.CacheDir = st.bucket, st.places, st.catalog.TableByID, st.temp
+	l.Meta, l.Bucket, l.Tables, l.CacheDir = st.bucket, newTableBuckets(st.catalog, st.places).of, st.catalog.TableByID, st.temp
 	if bucketOnly {
 		return st, nil
 	}

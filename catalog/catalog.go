@@ -189,14 +189,3 @@ func (c *Catalog) Location(name string) (Location, error) {
 	}
 	return Location{}, notFound("storage location", name, append(slices.Sorted(maps.Keys(s.locations)), DefaultName))
 }
-
-// Usage is the number of tables that use the storage location of that name.
-func (c *Catalog) Usage(name string) int {
-	n := 0
-	for _, t := range c.state.Load().tables {
-		if t.Location == name || name == DefaultName && t.Location == "" && t.Root == "" {
-			n++
-		}
-	}
-	return n
-}

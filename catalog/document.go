@@ -65,21 +65,13 @@ type namespaceJSON struct {
 	Updated time.Time         `json:"updated"`
 }
 
-type locationJSON struct {
-	Name           string    `json:"name"`
-	Type           string    `json:"type"`
-	Path           string    `json:"path"`
-	CredentialsRef string    `json:"credentials_ref,omitempty"`
-	Created        time.Time `json:"created"`
-	Updated        time.Time `json:"updated"`
-}
-
 type tableJSON struct {
 	Namespace        string            `json:"namespace"`
 	Name             string            `json:"name"`
 	ID               string            `json:"id"` // 16 hexadecimal digits
 	Type             TableType         `json:"type"`
 	Location         string            `json:"location,omitempty"`
+	LocationVersion  uint32            `json:"location_version,omitempty"`
 	Root             string            `json:"root,omitempty"`
 	Path             string            `json:"path"`
 	FlushRows        int               `json:"flush_rows,omitempty"`
@@ -103,7 +95,7 @@ const retentionOff = "off"
 func newTableJSON(t *Table) *tableJSON {
 	j := &tableJSON{
 		Namespace: t.Ref.Namespace, Name: t.Ref.Name, ID: formatID(t.Ref.ID), Type: t.Type,
-		Location: t.Location, Root: t.Root, Path: string(t.Path),
+		Location: t.Location, LocationVersion: t.LocationVersion, Root: t.Root, Path: string(t.Path),
 		FlushRows: t.Flush.Rows, DeletedRetention: retentionOff, Options: t.Options,
 		Created: t.Created, Updated: t.Updated, Dropped: t.Dropped,
 	}
@@ -126,7 +118,7 @@ func (j *tableJSON) table() (*Table, error) {
 	}
 	t := &Table{
 		Ref:  row.TableRef{Namespace: j.Namespace, Name: j.Name, ID: id},
-		Type: j.Type, Location: j.Location, Root: j.Root,
+		Type: j.Type, Location: j.Location, LocationVersion: j.LocationVersion, Root: j.Root,
 		Flush: FlushPolicy{Rows: j.FlushRows}, DeletedRetention: -1, Options: j.Options,
 		Created: j.Created, Updated: j.Updated, Dropped: j.Dropped,
 	}
@@ -143,6 +135,9 @@ func (j *tableJSON) table() (*Table, error) {
 	for i := range j.Versions {
 		v := &j.Versions[i]
 		t.Versions = append(t.Versions, SchemaVersion{&v.Schema, v.Changes, v.Created})
+	}
+	if t.Location != "" && t.Location != DefaultName { // documents from before versions say nothing
+		t.LocationVersion = max(t.LocationVersion, 1)
 	}
 	t.Path = storagelocations.Template(j.Path)
 	return t, t.valid()
@@ -196,7 +191,7 @@ func (d *document) check(object string) (home string, err error) {
 	case d.Namespace != nil:
 		return namespaceDoc(d.Namespace.Name), checkNamespaceName(d.Namespace.Name)
 	case d.Location != nil:
-		return locationDoc(d.Location.Name), checkLocationName(d.Location.Name)
+		return locationDoc(d.Location.Name), d.Location.check()
 	case d.Users != nil:
 		d.usersShard, d.users, err = d.Users.shard()
 		d.Users = nil // one copy in memory is enough

@@ -39,8 +39,15 @@ var changes = map[string]struct {
 	}},
 	"drop namespace":  {createNamespace, func(ctx context.Context, c *Catalog) error { return c.DropNamespace(ctx, "app") }},
 	"create location": {nil, createLocation},
-	"drop location":   {createLocation, func(ctx context.Context, c *Catalog) error { return c.DropLocation(ctx, "cold") }},
-	"create users":    {nil, createUsers},
+	"alter location": {createLocation, func(ctx context.Context, c *Catalog) error {
+		l, err := c.Location("cold")
+		if err == nil {
+			_, err = c.AlterLocation(ctx, l, LocationVersion{Path: "/colder"})
+		}
+		return err
+	}},
+	"drop location": {createLocation, func(ctx context.Context, c *Catalog) error { return c.DropLocation(ctx, "cold") }},
+	"create users":  {nil, createUsers},
 	"update users": {createUsers, func(ctx context.Context, c *Catalog) error {
 		u, _ := c.User("ana")
 		changed := *u
@@ -64,7 +71,7 @@ func createNamespace(ctx context.Context, c *Catalog) error {
 }
 
 func createLocation(ctx context.Context, c *Catalog) error {
-	return c.CreateLocation(ctx, Location{Name: "cold", Path: "/cold"})
+	return c.CreateLocation(ctx, Location{Name: "cold", LocationVersion: LocationVersion{Path: "/cold"}})
 }
 
 func createTable(ctx context.Context, c *Catalog) error {

@@ -50,6 +50,7 @@ type Table struct {
 	Type             TableType
 	Versions         []SchemaVersion // ascending, the last one is current
 	Location         string          // name of a storage location, or empty
+	LocationVersion  uint32          // of a named location other than default
 	Root             string          // url of the bucket, fixed at creation; empty is the default bucket
 	Path             storagelocations.Template
 	Flush            FlushPolicy
@@ -136,9 +137,14 @@ func (c *Catalog) CreateTable(ctx context.Context, t Table) (*Table, error) {
 		return nil, err
 	}
 	if t.Location != "" {
-		if _, err := c.Location(t.Location); err != nil {
+		l, err := c.Location(t.Location)
+		if err != nil {
 			return nil, err
 		}
+		if t.LocationVersion != 0 && t.LocationVersion != l.Version {
+			return nil, fmt.Errorf("storage location %s was %w", l.Name, ErrConflict)
+		}
+		t.LocationVersion = l.Version
 	}
 	key := tableKey{t.Ref.Namespace, t.Ref.Name}
 	exists := func() bool { _, ok := c.state.Load().tables[key]; return ok }

@@ -76,7 +76,7 @@ func (l *Lake) AddTable(ctx context.Context, c *catalog.Table) error {
 	if l.table(c.Ref.ID) != nil || c.Type == catalog.Stream {
 		return nil
 	}
-	b, err := l.bucketOf(ctx, c)
+	b, err := l.bucketOf(c)
 	if err != nil {
 		return err
 	}
@@ -93,18 +93,14 @@ func (l *Lake) AddTable(ctx context.Context, c *catalog.Table) error {
 }
 
 // bucketOf is where the files of a table are.
-func (l *Lake) bucketOf(ctx context.Context, c *catalog.Table) (storagelocations.Bucket, error) {
+func (l *Lake) bucketOf(c *catalog.Table) (storagelocations.Bucket, error) {
 	if c.Root == "" {
 		return l.opts.Meta, nil
 	}
-	if l.opts.Places == nil {
-		return nil, fmt.Errorf("table %s: its location %s cannot be opened without Places", c.Ref, c.Root)
+	if l.opts.Bucket == nil {
+		return nil, fmt.Errorf("table %s: nobody knows the bucket of its location %s", c.Ref, c.Root)
 	}
-	b, err := l.opts.Places.Bucket(ctx, c.Root)
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", c.Ref, err)
-	}
-	return b, nil
+	return l.opts.Bucket(c), nil
 }
 
 func (l *Lake) table(id uint64) *table {

@@ -38,8 +38,8 @@ type Options struct {
 	// Meta is the bucket of the location `default`: logs, checkpoints, and the files
 	// of tables without a Root. Required.
 	Meta storagelocations.Bucket
-	// Places opens the buckets of tables with a Root. Required if there are any.
-	Places *storagelocations.Places
+	// Bucket is the bucket of a table with a Root. Required if there are any.
+	Bucket func(*catalog.Table) storagelocations.Bucket
 	// CacheDir is the folder of the local copies. It belongs to this Lake alone:
 	// Open removes what an earlier one left there. Required.
 	CacheDir string

@@ -144,7 +144,7 @@ func faulty(err error) bool { return isCorrupt(err) || errors.Is(err, storageloc
 
 // load is the state of a table; nil if no checkpoint leads to the end of its log.
 func (v *verifier) load(ctx context.Context, c *catalog.Table) (*table, error) {
-	b, err := v.l.bucketOf(ctx, c)
+	b, err := v.l.bucketOf(c)
 	if err != nil {
 		return nil, err
 	}

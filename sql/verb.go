@@ -202,7 +202,7 @@ func (p *parser) create(verb token) (Statement, error) {
 	case p.accept("USER"):
 		return p.createUser()
 	case p.is("STORAGE"):
-		return p.later("CREATE STORAGE LOCATION")
+		return p.createLocation()
 	case p.isAny("VIEW", "INDEX", "UNIQUE", "SEQUENCE"):
 		return p.later("CREATE " + strings.ToUpper(p.raw()))
 	case p.isAny("MACRO", "FUNCTION", "TYPE", "SECRET", "PERSISTENT", "TEMP", "TEMPORARY", "TRIGGER"):
@@ -227,7 +227,7 @@ func (p *parser) alter() (Statement, error) {
 	case p.accept("USER"):
 		return p.alterUser()
 	case p.is("STORAGE"):
-		return p.later("ALTER STORAGE LOCATION")
+		return p.alterLocation()
 	}
 	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "STORAGE")
 }
@@ -246,7 +246,7 @@ func (p *parser) drop() (Statement, error) {
 	case p.accept("USER"):
 		return p.dropUser()
 	case p.is("STORAGE"):
-		return p.later("DROP STORAGE LOCATION")
+		return p.dropLocation()
 	case p.isAny("VIEW", "INDEX", "SEQUENCE"):
 		return p.later("DROP " + strings.ToUpper(p.raw()))
 	case p.isAny("SCHEMA", "DATABASE"):

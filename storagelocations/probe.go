@@ -8,21 +8,33 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // ErrUnsafe says that a bucket does not keep the promises of [Bucket]. Servers that
 // share such a bucket would overwrite each other's commits.
 var ErrUnsafe = errors.New("this storage cannot be used safely")
 
-const probeRacers = 4
+const (
+	probeRacers        = 4
+	probeTimeout       = 30 * time.Second
+	probeDeleteTimeout = 5 * time.Second
+)
 
 // Probe writes, races, reads, lists and deletes an object in _kalamdb/probe/ of b.
 // The error says which step failed; it is an [ErrUnsafe] if the storage answered
 // but not as it must.
 func Probe(ctx context.Context, b Bucket) error {
 	name := MetaFolder + "/probe/" + rand.Text()
-	err := probe(ctx, b, name)
-	if deleteErr := b.Delete(context.WithoutCancel(ctx), name); err == nil && deleteErr != nil {
+	limited, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer within %v", probeTimeout))
+	defer cancel()
+	err := probe(limited, b, name)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(limited), err)
+	}
+	rest, cancelDelete := context.WithTimeout(context.WithoutCancel(ctx), probeDeleteTimeout)
+	defer cancelDelete()
+	if deleteErr := b.Delete(rest, name); err == nil && deleteErr != nil {
 		err = fmt.Errorf("delete: %w", deleteErr)
 	}
 	if err == nil {

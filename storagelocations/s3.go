@@ -18,25 +18,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 )
-
-// S3Options say where an S3 bucket is and how to reach it. What is empty comes
-// from the standard AWS environment and profile.
-type S3Options struct {
-	Bucket    string
-	Prefix    string // folder inside the bucket, without a slash at either end
-	Region    string // us-east-1 if nobody names one
-	Endpoint  string // http(s)://host[:port] of a store other than AWS
-	AccessKey string
-	SecretKey string
-	// PathStyle puts the bucket's name into the path instead of the host name. A
-	// store other than AWS is always spoken to in this way.
-	PathStyle bool
-	// Checksums is "when_supported" (also if empty) or "when_required", for old
-	// stores that refuse the checksums the SDK sends.
-	Checksums string
-}
 
 const (
 	idleConnsPerHostMax = 256
@@ -60,8 +44,10 @@ type s3Bucket struct {
 }
 
 type s3Client struct {
-	api  *s3.Client
-	http *http.Client
+	api    *s3.Client
+	http   *http.Client
+	sse    types.ServerSideEncryption
+	kmsKey string
 }
 
 // NewS3 opens an S3 bucket. It does not ask the network for anything but
@@ -75,6 +61,9 @@ func NewS3(ctx context.Context, o S3Options) (Bucket, error) {
 }
 
 func newS3Client(ctx context.Context, o S3Options) (s3Client, error) {
+	if err := o.Valid(); err != nil {
+		return s3Client{}, err
+	}
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, idleConnsPerHostMax
@@ -87,37 +76,44 @@ func newS3Client(ctx context.Context, o S3Options) (s3Client, error) {
 	if o.AccessKey != "" || o.SecretKey != "" {
 		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, "")))
 	}
+	options = append(options, referredCredentials(o.Credentials)...)
 	switch o.Checksums {
-	case "":
-	case "when_supported":
+	case checksumsSupported:
 		options = append(options, config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenSupported),
 			config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenSupported))
-	case "when_required":
+	case checksumsRequired:
 		options = append(options, config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 			config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired))
-	default:
-		return s3Client{}, fmt.Errorf("S3 checksums %q, expected when_supported or when_required", o.Checksums)
-	}
-	if o.Endpoint != "" && !strings.HasPrefix(o.Endpoint, "http://") && !strings.HasPrefix(o.Endpoint, "https://") {
-		return s3Client{}, fmt.Errorf("S3 endpoint %q, expected http:// or https:// and a host", o.Endpoint)
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
+		if o.Credentials != "" {
+			return s3Client{}, credentialsError(o.Credentials, err)
+		}
 		return s3Client{}, fmt.Errorf("AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
 	}
-	c := s3Client{http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	c := s3Client{sse: types.ServerSideEncryption(o.SSE), kmsKey: o.SSEKMSKeyID, http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok { // with the CA bundle of the environment
 		c.http.Transport = b.GetTransport()
 	}
 	cfg.HTTPClient = c.http
+	if o.Credentials == credentialsIAM {
+		cfg.Credentials = aws.NewCredentialsCache(iamCredentials(cfg))
+	}
+	if o.Credentials != "" { // a reference that leads nowhere is found now, not by the first request
+		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+			c.http.CloseIdleConnections()
+			return s3Client{}, credentialsError(o.Credentials, err)
+		}
+	}
 	c.api = s3.NewFromConfig(cfg, func(so *s3.Options) {
 		if o.Endpoint != "" {
 			so.BaseEndpoint = aws.String(o.Endpoint)
 		}
-		so.UsePathStyle = o.PathStyle || so.BaseEndpoint != nil && !isAWS(*so.BaseEndpoint)
+		so.UsePathStyle = o.PathStyle || !o.HostStyle && so.BaseEndpoint != nil && !isAWS(*so.BaseEndpoint)
 		so.DisableLogOutputChecksumValidationSkipped = true
 	})
 	return c, nil
@@ -166,7 +162,30 @@ func s3Error(verb, name string, err error) error {
 	if code, status := s3Code(err); status == http.StatusNotFound && (code == "NoSuchKey" || code == "NotFound") {
 		return fmt.Errorf("%s %s: %w", verb, name, ErrNotExist)
 	}
-	return fmt.Errorf("%s %s: %w", verb, name, err)
+	return fmt.Errorf("%s %s: %w", verb, name, &s3Failure{err})
+}
+
+// s3Failure is an error of the SDK that reads as what the store said, or as why it
+// could not be asked.
+type s3Failure struct{ error }
+
+func (e *s3Failure) Unwrap() error { return e.error }
+
+func (e *s3Failure) Error() string {
+	var api smithy.APIError
+	var sent *url.Error
+	_, status := s3Code(e.error)
+	switch {
+	case errors.As(e.error, &api) && status != 0:
+		text := fmt.Sprintf("%d %s", status, api.ErrorCode())
+		if said := api.ErrorMessage(); said != "" && said != api.ErrorCode() {
+			text += ": " + said
+		}
+		return text
+	case errors.As(e.error, &sent):
+		return sent.Err.Error()
+	}
+	return e.error.Error()
 }
 
 func (b *s3Bucket) Get(ctx context.Context, name string) (io.ReadCloser, Info, error) {
@@ -219,6 +238,10 @@ func (b *s3Bucket) Put(ctx context.Context, name string, body []byte, cond Cond)
 func (b *s3Bucket) putOnce(ctx context.Context, name string, body []byte, cond Cond) (Info, error) {
 	in := &s3.PutObjectInput{
 		Bucket: &b.bucket, Key: b.key(name), Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		ServerSideEncryption: b.sse,
+	}
+	if b.kmsKey != "" {
+		in.SSEKMSKeyId = &b.kmsKey
 	}
 	nonce := ""
 	if cond != (Cond{}) {
@@ -236,7 +259,7 @@ func (b *s3Bucket) putOnce(ctx context.Context, name string, body []byte, cond C
 		return Info{Name: name, Size: int64(len(body)), ETag: aws.ToString(out.ETag), Modified: time.Now()}, nil
 	}
 	if nonce == "" {
-		return Info{}, fmt.Errorf("put %s: %w", name, err)
+		return Info{}, s3Error("put", name, err)
 	}
 	code, status := s3Code(err)
 	if status == http.StatusNotFound && code == "NoSuchKey" && cond.IfMatch != "" {
@@ -251,7 +274,7 @@ func (b *s3Bucket) putOnce(ctx context.Context, name string, body []byte, cond C
 	case status == http.StatusPreconditionFailed:
 		return Info{}, fmt.Errorf("put %s: refused, perhaps because of its own first attempt; reading back: %w", name, readErr)
 	}
-	return Info{}, fmt.Errorf("put %s: %w", name, err)
+	return Info{}, fmt.Errorf("put %s: %w", name, &s3Failure{err})
 }
 
 // readBack says whether the object is the one that was put with nonce, even if the
@@ -283,7 +306,7 @@ func (b *s3Bucket) List(ctx context.Context, prefix string) iter.Seq2[Info, erro
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				yield(Info{}, fmt.Errorf("list %s: %w", prefix, err))
+				yield(Info{}, fmt.Errorf("list %s: %w", prefix, &s3Failure{err}))
 				return
 			}
 			for _, o := range page.Contents {

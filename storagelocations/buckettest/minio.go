@@ -23,8 +23,9 @@ import (
 const (
 	minioReadyTimeout = 30 * time.Second
 	minioBucket       = "kalamdb"
-	minioKey          = "kalamdb-test"
-	minioSecret       = "kalamdb-test-secret"
+
+	// SecondBucket is another bucket in a MinIO of the test's own.
+	SecondBucket = "kalamdb-2"
 )
 
 // StartMinIO returns an empty place in an S3 store that lives as long as the test.
@@ -43,6 +44,13 @@ func StartMinIO(t testing.TB) storagelocations.S3Options {
 		}
 		return storagelocations.S3Options{Endpoint: endpoint, Bucket: bucket, Prefix: "test/" + rand.Text()}
 	}
+	return StartOwnMinIO(t)
+}
+
+// StartOwnMinIO is StartMinIO with a MinIO of the test's own in any case. Each has keys
+// that no other one has.
+func StartOwnMinIO(t testing.TB) storagelocations.S3Options {
+	t.Helper()
 	program := minioProgram(t)
 	const tries = 3 // somebody may take the port between finding and using it
 	for try := 1; ; try++ {
@@ -103,9 +111,11 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 	listener.Close()
 
 	home := t.TempDir()
-	data := filepath.Join(home, "data")
-	if err := os.MkdirAll(filepath.Join(data, minioBucket), 0o700); err != nil { // a folder at the top is a bucket
-		return storagelocations.S3Options{}, err
+	data, key, secret := filepath.Join(home, "data"), "kalamdb-"+rand.Text()[:8], rand.Text()
+	for _, bucket := range []string{minioBucket, SecondBucket} { // a folder at the top is a bucket
+		if err := os.MkdirAll(filepath.Join(data, bucket), 0o700); err != nil {
+			return storagelocations.S3Options{}, err
+		}
 	}
 	output, err := os.Create(filepath.Join(home, "output"))
 	if err != nil {
@@ -114,7 +124,7 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 	defer output.Close()
 	cmd := exec.Command(program, "server", "--quiet", "--address", address, data)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.Env = append(os.Environ(), "HOME="+home, "MINIO_ROOT_USER="+minioKey, "MINIO_ROOT_PASSWORD="+minioSecret,
+	cmd.Env = append(os.Environ(), "HOME="+home, "MINIO_ROOT_USER="+key, "MINIO_ROOT_PASSWORD="+secret,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=on")
 	if err := cmd.Start(); err != nil {
 		return storagelocations.S3Options{}, err
@@ -134,7 +144,7 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 	t.Cleanup(stop)
 	return storagelocations.S3Options{
 		Bucket: minioBucket, Endpoint: "http://" + address, Region: "us-east-1",
-		AccessKey: minioKey, SecretKey: minioSecret, PathStyle: true,
+		AccessKey: key, SecretKey: secret, PathStyle: true,
 	}, nil
 }
 
