@@ -206,6 +206,12 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.describe(s, st)
 	case *sql.Export:
 		return db.export(ctx, s, st)
+	case *sql.Backup:
+		return db.backup(ctx, s, st)
+	case *sql.ShowBackup:
+		return db.showBackup(ctx, s, st)
+	case *sql.Restore:
+		return db.restore(ctx, s, st)
 	case *sql.FlushTable:
 		return db.flushTable(ctx, s, st)
 	case *sql.FlushAll:

@@ -78,12 +78,10 @@ func (db *DB) export(ctx context.Context, s *statement, st *sql.Export) (Result,
 	return e.result(), nil
 }
 
-// exportFailed tells faults of the place from those of the query.
+// exportFailed takes an error that nothing else is known about for one of the place.
 func (db *DB) exportFailed(to place, err error, pos int) error {
-	var own *Error
-	var fromQuery *query.Error
-	if errors.As(err, &own) || errors.As(err, &fromQuery) {
-		return err
+	if e := asError(err); e.Code != CodeInternal {
+		return e
 	}
 	return db.unreachable(to.URL(), err).at(pos)
 }

@@ -26,6 +26,9 @@ func Open(ctx context.Context, b storagelocations.Bucket) (*Catalog, error) {
 	if err := c.load(ctx); err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", b.URL(), err)
 	}
+	if err := c.finishRestores(ctx); err != nil {
+		return nil, fmt.Errorf("open catalog in %s: %w", b.URL(), err)
+	}
 	if err := c.heal(ctx); err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", b.URL(), err)
 	}

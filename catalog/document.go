@@ -63,6 +63,8 @@ type namespaceJSON struct {
 	Options map[string]string `json:"options,omitempty"`
 	Created time.Time         `json:"created"`
 	Updated time.Time         `json:"updated"`
+
+	Restoring []string `json:"restoring,omitempty"` // ids of restored tables that do not have their names yet
 }
 
 type tableJSON struct {

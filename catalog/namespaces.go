@@ -32,7 +32,7 @@ func (c *Catalog) CreateNamespace(ctx context.Context, n Namespace) error {
 	exists := func() bool { _, ok := c.state.Load().namespaces[n.Name]; return ok }
 	if !exists() {
 		now := time.Now().UTC()
-		err = c.write(ctx, namespaceDoc(n.Name), &document{Namespace: &namespaceJSON{n.Name, n.Options, now, now}})
+		err = c.write(ctx, namespaceDoc(n.Name), &document{Namespace: &namespaceJSON{Name: n.Name, Options: n.Options, Created: now, Updated: now}})
 		if !errors.Is(err, ErrConflict) || !exists() {
 			return err
 		}
@@ -54,7 +54,7 @@ func (c *Catalog) AlterNamespace(ctx context.Context, name string, options map[s
 	merged := map[string]string{}
 	maps.Copy(merged, n.Options)
 	maps.Copy(merged, options)
-	return c.write(ctx, namespaceDoc(name), &document{Namespace: &namespaceJSON{name, merged, n.Created, time.Now().UTC()}})
+	return c.write(ctx, namespaceDoc(name), &document{Namespace: &namespaceJSON{Name: name, Options: merged, Created: n.Created, Updated: time.Now().UTC()}})
 }
 
 // DropNamespace removes a namespace without tables. ErrNotEmpty if it has some.
