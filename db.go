@@ -111,6 +111,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	db.catalog.OnUsers(db.userWatch.tell)
 	db.buckets = newTableBuckets(db.catalog, db.places)
 	o.Lake.Meta, o.Lake.Bucket, o.Lake.Tables = db.bucket, db.buckets.of, db.catalog.TableByID
+	o.Lake.Oldest = func() (row.Seq, time.Time, bool) { return db.buffer.OldestView() }
+	o.Lake.Events.Compacting = db.compactJob
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
 		return nil, err
 	}

@@ -216,6 +216,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.flushTable(ctx, s, st)
 	case *sql.FlushAll:
 		return db.flush(ctx, "", "", func(row.Partition) bool { return true })
+	case *sql.CompactTable:
+		return db.compactTable(ctx, s, st)
 	case *sql.KillLiveQuery:
 		return Result{}, db.killLiveQuery(s, st)
 	case *sql.KillJob:

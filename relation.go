@@ -25,7 +25,8 @@ type tableSources struct {
 // A frozenPartition is one partition as a statement sees it.
 //
 // A file that reaches beyond the snapshot was flushed after the view was taken, so all
-// its rows are in the view or newer than it: such files are not among files.
+// its rows are in the view or newer than it: such files are not among files. That holds
+// for merged files too, since none reaches beyond a view that is open: see lake/compact.go.
 type frozenPartition struct {
 	snap     *ingest.Snapshot
 	manifest *lake.Manifest

@@ -14,10 +14,11 @@ import (
 	"kalamdb/row"
 )
 
-// Each transcript runs three times: with every row buffered, with every row
-// flushed, and with a flush after every other write. The answers are the same file.
+// Each transcript runs four times: with every row buffered, with every row flushed, with
+// a flush after every other write, and with all files merged after every flush. The
+// answers are the same file.
 func TestTranscripts(t *testing.T) {
-	for _, mode := range []string{"buffered", "flushed", "half"} {
+	for _, mode := range []string{"buffered", "flushed", "half", "compacted"} {
 		t.Run(mode, func(t *testing.T) {
 			datadriven.Walk(t, "testdata/sql", func(t *testing.T, path string) {
 				db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
@@ -43,12 +44,24 @@ func TestTranscripts(t *testing.T) {
 							if mode == "flushed" || mode == "half" && writes%2 == 0 {
 								mustExec(t, db, "root", "FLUSH ALL")
 							}
+							if mode == "compacted" {
+								compactAll(t, db)
+							}
 						}
 					}
 					return out
 				})
 			})
 		})
+	}
+}
+
+// compactAll flushes all rows and merges all files.
+func compactAll(t testing.TB, db *kalamdb.DB) {
+	t.Helper()
+	mustExec(t, db, "root", "FLUSH ALL")
+	for _, r := range mustExec(t, db, "root", "SELECT namespace, table_name FROM system.tables WHERE table_type <> 'stream'")[0].Rows {
+		mustExec(t, db, "root", fmt.Sprintf("COMPACT TABLE %q.%q", r[0].Str(), r[1].Str()))
 	}
 }
 

@@ -31,6 +31,9 @@ type Buffer struct {
 	durableMu      sync.Mutex
 	durableMoved   chan struct{} // closed when durable moves; guarded by durableMu
 
+	viewsMu sync.Mutex // guards views, and orders looks at durable for them
+	views   map[*View]struct{}
+
 	bytes, rows            atomic.Int64 // buffered
 	commits, flushFailures atomic.Uint64
 	diskLow                atomic.Bool

@@ -77,7 +77,7 @@ func Open(o Options) (_ *Buffer, err error) {
 	b := &Buffer{
 		o: o, log: o.Logger, lock: lock, db: db,
 		groups: make(chan *group, groupsWaiting), spare: make(chan *group, groupsWaiting), wake: make(chan struct{}, 1),
-		durableMoved: make(chan struct{}), staging: make(chan struct{}, 1),
+		durableMoved: make(chan struct{}), staging: make(chan struct{}, 1), views: map[*View]struct{}{},
 		parts: map[partitionID]*partition{}, streams: map[*partition]struct{}{}, tables: map[uint64]*table{},
 		dropped: map[uint64]struct{}{}, waits: map[*flushWait]struct{}{},
 	}

@@ -17,6 +17,9 @@ import (
 // A View is one moment of the whole buffer: a statement takes one and reads all its
 // partitions from it. Take it before the lake's manifest; the other order misses rows
 // that a flush moves in between. Close it when every Snapshot of it is done with.
+//
+// While it is open the lake may not put rows of its moment into one file with later
+// ones: see OldestView.
 type View struct {
 	b       *Buffer
 	snap    *pebble.Snapshot
@@ -26,12 +29,41 @@ type View struct {
 
 // View takes the moment. It costs about a microsecond.
 func (b *Buffer) View() *View {
-	durable := b.Durable()
-	return &View{b: b, snap: b.db.NewSnapshot(), durable: durable, now: time.Now().UnixMicro()}
+	v := &View{b: b}
+	b.viewsMu.Lock()
+	v.durable, v.now = b.Durable(), time.Now().UnixMicro()
+	b.views[v] = struct{}{}
+	b.viewsMu.Unlock()
+	v.snap = b.db.NewSnapshot()
+	return v
 }
 
 // Close ends the use of v and all its Snapshots.
-func (v *View) Close() { must(v.snap.Close()) }
+func (v *View) Close() {
+	v.b.viewsMu.Lock()
+	delete(v.b.views, v)
+	v.b.viewsMu.Unlock()
+	must(v.snap.Close())
+}
+
+// OldestView is a Seq that every open View includes, with all before it, and when the
+// first of them was opened; any is false if none is open. What is in the lake before the call
+// is also included by every View opened after it.
+func (b *Buffer) OldestView() (seq row.Seq, since time.Time, any bool) {
+	b.viewsMu.Lock()
+	defer b.viewsMu.Unlock()
+	opened := int64(0)
+	for v := range b.views {
+		if !any || v.durable < seq {
+			seq = v.durable
+		}
+		if !any || v.now < opened {
+			opened = v.now
+		}
+		any = true
+	}
+	return seq, time.UnixMicro(opened), any
+}
 
 // Partition is the part of v that belongs to p. It waits until that is durable, so
 // nothing is ever shown that a crash could take back.

@@ -24,7 +24,8 @@
 // key: key range, then bloom filter, then the pages that can hold the key (find.go,
 // reader.go).
 //
-// [Lake.Run] does the upkeep (upkeep.go): checkpoints, deleting files no entry
+// [Lake.Run] merges files in the background (compact.go, compactchoose.go,
+// compactmerge.go) and does the upkeep (upkeep.go): checkpoints, deleting files no entry
 // names and no reader pins, and collecting what crashed flushes left behind.
 //
 // In the bucket of the location `default`:

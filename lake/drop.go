@@ -34,13 +34,19 @@ func (l *Lake) DropTable(ctx context.Context, c *catalog.Table, d Drop) error {
 		return fmt.Errorf("drop %s: %w", c.Ref, err)
 	}
 	t := l.table(c.Ref.ID)
+	t.mu.Lock()
+	t.dropped = true // no flush and no compaction from here on
+	t.mu.Unlock()
+	select {
+	case <-t.compacting:
+		defer func() { t.compacting <- struct{}{} }()
+	case <-ctx.Done():
+		return fmt.Errorf("drop %s: %w", c.Ref, ctx.Err())
+	}
 	if !t.lock(ctx.Done()) {
 		return fmt.Errorf("drop %s: %w", c.Ref, ctx.Err())
 	}
 	defer t.unlock()
-	t.mu.Lock()
-	t.dropped = true // no flush from here on
-	t.mu.Unlock()
 	if err := l.dropData(ctx, t, d); err != nil {
 		return fmt.Errorf("drop %s: %w", c.Ref, err)
 	}

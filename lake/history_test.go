@@ -3,16 +3,18 @@ package lake
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go"
 
 	"kalamdb/catalog"
 	"kalamdb/row"
@@ -20,36 +22,44 @@ import (
 	"kalamdb/storagelocations/buckettest"
 )
 
+var histories = flag.Int("histories", 300, "how many histories TestHistories plays; with 300 and less it stops after 20 s, for busy machines")
+
 const (
-	histories     = 300
 	opsPerHistory = 60
-	historiesTime = 20 * time.Second // on a busy machine the rest is left out
+	historiesTime = 20 * time.Second
 )
 
-// TestHistories plays random histories of flushes, faults, crashes and upkeep against a
-// model: every row is in the buffer or in exactly one file, whatever happens. It knows
+// TestHistories plays random histories of flushes, compactions, readers, faults, crashes
+// and upkeep against a model: every row is in the buffer or in exactly one file until a
+// newer version or the retention of deleted rows takes it, whatever happens; and a reader
+// sees the rows of its moment, whenever it takes its manifest and reads the files. It knows
 // failed calls, lost replies, and puts that land after the caller has given up, also
 // after its crash. Time is simulated, so that grace and retention pass.
 func TestHistories(t *testing.T) {
 	first := rand.Uint64()
 	start, played := time.Now(), 0
-	defer func() { t.Logf("%d histories from seed %d", played, first) }()
-	for i := range uint64(histories) {
-		if time.Since(start) > historiesTime {
+	merged, purged := 0, 0
+	defer func() {
+		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone", played, first, merged, purged)
+		if merged < played || purged == 0 {
+			t.Errorf("the histories do not show what they should")
+		}
+	}()
+	for i := range uint64(*histories) {
+		if time.Since(start) > historiesTime && *histories <= 300 {
 			break
 		}
 		played++
 		seed := first + i
-		h := &history{dir: t.TempDir(), codec: &zstd.Codec{}, rnd: rand.New(rand.NewPCG(seed, 0)), table: notes(7), buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
+		table := notes(7)
+		table.DeletedRetention = retentionTest
+		h := &history{dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 0)), table: table, buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
 		synctest.Test(t, func(t *testing.T) {
 			h.T = t
 			h.run()
 		})
 		h.T = t
-		if !t.Failed() {
-			h.open() // what counts is what the bucket says
-			h.check()
-		}
+		merged, purged = merged+h.merged, purged+h.purged
 		if t.Failed() {
 			t.Fatalf("seed %d, operations: %v", seed, h.ops)
 		}
@@ -62,25 +72,41 @@ type history struct {
 	table  *catalog.Table
 	bucket *lateBucket
 	lake   *Lake
+	faults float64
 	dir    string
-	codec  *zstd.Codec
 	ops    []string
 
 	seq      row.Seq
 	buffered map[row.UserID][]row.Row // sealed, not known to be committed
 	written  map[row.Seq]row.Row      // every row ever handed to a flush
 	newest   map[string]row.Seq       // the newest of every key, by user and id
+
+	mu      sync.Mutex // guards readers
+	readers []*reading
+	merged  int // compactions that did something
+	purged  int // deleted keys that are gone at the end
 }
+
+// A reading is a reader on its way: 1. it has the moment. 2. it has a manifest. 3. it reads.
+type reading struct {
+	seq      row.Seq
+	since    time.Time
+	user     row.UserID
+	buffered []row.Row
+	newest   map[string]row.Seq
+	manifest *Manifest
+}
+
+const retentionTest = 3 * time.Hour
 
 func (h *history) run() {
 	trace := buckettest.NewTrace(storagelocations.NewMemory())
-	faults := 0.0
 	rnd := rand.New(rand.NewPCG(h.rnd.Uint64(), 2))
 	trace.Decide(func(buckettest.Op, string) buckettest.Action {
 		switch x := rnd.Float64(); {
-		case x < faults:
+		case x < h.faults:
 			return buckettest.Fail
-		case x < 2*faults:
+		case x < 2*h.faults:
 			return buckettest.Lose
 		}
 		return buckettest.Pass
@@ -88,17 +114,24 @@ func (h *history) run() {
 	h.bucket = &lateBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
 	h.open()
 	for range opsPerHistory {
-		faults = []float64{0, 0, 0.03, 0.1}[h.rnd.IntN(4)]
-		h.bucket.late = faults
+		h.fault([]float64{0, 0, 0.03, 0.1}[h.rnd.IntN(4)])
 		h.step()
 		if h.Failed() {
 			return
 		}
 	}
-	faults, h.bucket.late = 0, 0
+	h.fault(0)
 	h.bucket.land(-1)
 	h.flush()
+	for len(h.readers) > 0 {
+		h.read()
+	}
+	h.compact()
+	h.check()
 }
+
+// fault sets how often calls of the bucket go wrong.
+func (h *history) fault(often float64) { h.faults, h.bucket.late = often, often }
 
 func (h *history) did(format string, args ...any) {
 	h.ops = append(h.ops, fmt.Sprintf(format, args...))
@@ -112,7 +145,15 @@ func (h *history) step() {
 			h.Errorf("%s: %v", what, err)
 		}
 	}
-	switch n := h.rnd.IntN(20); {
+	switch n := h.rnd.IntN(30); {
+	case n >= 27:
+		h.did("compact: %v", h.compact())
+	case n >= 26:
+		tolerate("compact what is due", h.lake.compactDue(ctx, h.lake.table(7)))
+	case n >= 25:
+		tolerate("bury", h.lake.buryDead(ctx, h.lake.table(7)))
+	case n >= 20:
+		h.read()
 	case n < 7:
 		h.write()
 		h.flush()
@@ -141,7 +182,8 @@ func (h *history) write() {
 		for range h.rnd.IntN(4) {
 			h.seq++
 			r := note(int64(h.rnd.IntN(5)), h.seq, fmt.Sprint("text ", h.seq))
-			r.Deleted = h.rnd.IntN(5) == 0
+			r.Updated = time.Now().UnixMicro()
+			r.Deleted = h.rnd.IntN(3) == 0
 			h.buffered[user] = append(h.buffered[user], r)
 			h.written[h.seq] = r
 			h.newest[fmt.Sprint(user, r.Values[0].Int())] = h.seq
@@ -180,11 +222,12 @@ func (h *history) flush() {
 // lake covers are dropped by number.
 func (h *history) open() {
 	time.Sleep(time.Millisecond) // simulated time stands still otherwise, and no process starts in the instant the last one died
+	h.readers = nil
 	for {
-		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3}, []*catalog.Table{h.table})
+		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3, CompactFiles: 3, Oldest: h.oldest}, []*catalog.Table{h.table})
 		h.did("open: %v", err)
 		if err == nil {
-			l.codec, h.lake = h.codec, l // making encoders is most of the work otherwise
+			l.codec, h.lake = &parquet.Uncompressed, l // zstd keeps channels, which no two bubbles of synctest may share
 			break
 		}
 		if !errors.Is(err, buckettest.ErrInjected) {
@@ -197,12 +240,110 @@ func (h *history) open() {
 	}
 }
 
-// check compares all files with the rows ever written: no row is in two files, and the
-// newest version of every key is in one and is what Find gives.
+// compact is COMPACT TABLE.
+func (h *history) compact() error {
+	info, err := h.lake.Compact(context.Background(), h.table.Ref)
+	if info.FilesOut < info.FilesIn {
+		h.merged++
+	}
+	if err != nil && !errors.Is(err, buckettest.ErrInjected) && !strings.Contains(err.Error(), "half of the grace") {
+		h.Errorf("compact: %v", err)
+	}
+	return err
+}
+
+func (h *history) oldest() (seq row.Seq, since time.Time, any bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.readers {
+		if !any || r.seq < seq {
+			seq = r.seq
+		}
+		if !any || r.since.Before(since) {
+			since = r.since
+		}
+		any = true
+	}
+	return seq, since, any
+}
+
+// read begins a reader, or lets one of them go a step on.
+func (h *history) read() {
+	if len(h.readers) < 3 && h.rnd.IntN(2) == 0 {
+		user := []row.UserID{"ana", "ben", "eve"}[h.rnd.IntN(3)]
+		h.mu.Lock()
+		h.readers = append(h.readers, &reading{seq: h.seq, since: time.Now(), user: user, buffered: slices.Clone(h.buffered[user]), newest: maps.Clone(h.newest)})
+		h.mu.Unlock()
+		h.did("begin to read %s at %d", user, h.seq)
+		return
+	}
+	if len(h.readers) == 0 {
+		return
+	}
+	i := h.rnd.IntN(len(h.readers))
+	r := h.readers[i]
+	if r.manifest == nil {
+		r.manifest = h.lake.Manifest(row.Partition{Table: h.table.Ref, User: r.user})
+		h.did("manifest of %s at %d: %d files", r.user, r.seq, len(r.manifest.Files))
+		return
+	}
+	h.fault(0)
+	h.did("read %s at %d", r.user, r.seq)
+	var files []*File
+	for _, f := range r.manifest.Files {
+		if f.MaxSeq <= r.seq {
+			files = append(files, f)
+		}
+	}
+	h.compare(r.user, &Manifest{Files: files}, r.buffered, r.newest)
+	r.manifest.Release()
+	h.mu.Lock()
+	h.readers = slices.Delete(h.readers, i, i+1)
+	h.mu.Unlock()
+}
+
+// compare holds the rows of a user in files, with the buffered ones over them, to the newest ones.
+func (h *history) compare(user row.UserID, m *Manifest, buffered []row.Row, newest map[string]row.Seq) {
+	keys := make([][]byte, 5)
+	for id := range keys {
+		keys[id] = row.AppendKey(nil, row.IntValue(row.BigInt, int64(id)))
+	}
+	found, err := h.lake.Find(context.Background(), m, h.table.Schema(), keys)
+	if err != nil {
+		h.Errorf("find rows of %s: %v", user, err)
+		return
+	}
+	for _, r := range buffered {
+		if key := h.table.Schema().KeyOf(r.Values); found[string(key)].Seq < r.Seq {
+			if found == nil {
+				found = map[string]row.Row{}
+			}
+			found[string(key)] = r
+		}
+	}
+	for id, key := range keys {
+		want := h.written[newest[fmt.Sprint(user, id)]]
+		r, ok := found[string(key)]
+		if !ok && want.Deleted && want.Updated <= time.Now().Add(-retentionTest).UnixMicro() {
+			h.purged++
+			continue
+		}
+		if r.Seq != want.Seq || r.Deleted != want.Deleted || r.Updated != want.Updated || !slices.Equal(r.Values, want.Values) {
+			h.Errorf("%s/%d is %+v, expected %+v", user, id, r, want)
+		}
+	}
+}
+
+// check opens the Lake again, since what counts is what the bucket says, and compares all
+// files with the rows ever written: no row is in two files, and the newest version of
+// every key is in one and is what Find gives.
 func (h *history) check() {
+	h.open()
 	defer h.lake.cache.close()
 	seen := map[row.Seq]int{}
+	files := map[row.UserID]int{}
 	for f := range h.lake.Files {
+		files[f.Partition.User]++
 		for _, seq := range seqs(h, h.lake, f) {
 			seen[seq]++
 		}
@@ -212,14 +353,15 @@ func (h *history) check() {
 			h.Errorf("row %d is in the files %d times", seq, n)
 		}
 	}
-	for _, user := range []row.UserID{"ana", "ben", "eve"} {
-		found := findAll(h, h.lake, h.table, user, 0, 1, 2, 3, 4)
-		for id := range int64(5) {
-			want := h.written[h.newest[fmt.Sprint(user, id)]]
-			if r := found[id]; r.Seq != want.Seq || r.Deleted != want.Deleted || !slices.Equal(r.Values, want.Values) {
-				h.Errorf("%s/%d is %+v, expected %+v", user, id, r, want)
-			}
+	for user, n := range files {
+		if n > 1 {
+			h.Errorf("%s has %d files after the compaction, expected one", user, n)
 		}
+	}
+	for _, user := range []row.UserID{"ana", "ben", "eve"} {
+		m := h.lake.Manifest(row.Partition{Table: h.table.Ref, User: user})
+		h.compare(user, m, nil, h.newest)
+		m.Release()
 	}
 }
 

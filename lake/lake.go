@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
@@ -26,7 +27,8 @@ type Lake struct {
 	writer string    // names this Lake, new at every Open
 	opened time.Time // an entry of the same node made before is a late one of the process before
 	cache  *cache
-	codec  *zstd.Codec // with the encoders of all tables; the default level costs twice the time for files no smaller
+	merges chan struct{}  // holds a token for each partition being compacted
+	codec  compress.Codec // zstd with the encoders of all tables; the default level costs twice the time for files no smaller
 
 	fenceOnce sync.Once
 	fenced    chan struct{} // closed by the first fence, after fencedBy is set
@@ -46,7 +48,7 @@ func Open(ctx context.Context, o Options, tables []*catalog.Table) (*Lake, error
 	if err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)
 	}
-	l := &Lake{opts: o, writer: randomName(), opened: time.Now(), cache: c, codec: &zstd.Codec{Level: zstd.SpeedFastest}, fenced: make(chan struct{}), tables: map[uint64]*table{}}
+	l := &Lake{opts: o, writer: randomName(), opened: time.Now(), cache: c, merges: make(chan struct{}, o.CompactParallel), codec: &zstd.Codec{Level: zstd.SpeedFastest}, fenced: make(chan struct{}), tables: map[uint64]*table{}}
 	if l.opts.Node == "" {
 		l.opts.Node = l.writer
 	}

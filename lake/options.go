@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,6 +71,19 @@ type Options struct {
 	// SweepInterval is the time between two listings for files of crashed flushes.
 	// Default 6 hours, never less than Grace.
 	SweepInterval time.Duration
+	// CompactOff leaves merging to calls of Compact.
+	CompactOff bool
+	// CompactInterval is the time between two looks for files worth merging. Default 10 seconds.
+	CompactInterval time.Duration
+	// CompactFiles is how many small files a partition may have, and how many files may
+	// have versions of one row, before they are merged. Default 8.
+	CompactFiles int
+	// CompactParallel bounds the partitions merged at once. Default 2.
+	CompactParallel int
+	// Oldest is a Seq within the moment of every reader that may still take a manifest,
+	// and when the first of them began; any is false if there is none. Whoever begins later
+	// has every row that is in the lake by then within its moment. Default: no readers.
+	Oldest func() (seq row.Seq, since time.Time, any bool)
 	// Tables gives the current state of a table: for schema versions made after
 	// AddTable, and for a Flush of a table whose AddTable failed. Optional.
 	Tables func(id uint64) (*catalog.Table, bool)
@@ -111,6 +125,15 @@ func (o Options) withDefaults() (Options, error) {
 		o.SweepInterval = 6 * time.Hour
 	}
 	o.SweepInterval = max(o.SweepInterval, o.Grace)
+	if o.CompactInterval <= 0 {
+		o.CompactInterval = 10 * time.Second
+	}
+	if o.CompactFiles <= 0 {
+		o.CompactFiles = 8
+	}
+	if o.CompactParallel <= 0 {
+		o.CompactParallel = 2
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -124,6 +147,9 @@ type Events struct {
 	Checkpointed func(CheckpointInfo)
 	Deleted      func(DeleteInfo)
 	Corrupt      func(CorruptInfo)
+	// Compacting is told when files are about to be merged; the merge goes on under the
+	// context it returns, and done is called once at the end.
+	Compacting func(context.Context, CompactInfo) (_ context.Context, done func(CompactInfo, error))
 }
 
 // CommitInfo describes one committed log entry.
@@ -150,6 +176,30 @@ type CheckpointInfo struct {
 
 func (i CheckpointInfo) String() string {
 	return fmt.Sprintf("checkpoint %s at entry %d: %d bytes, %s", i.Table, i.Entry, i.Bytes, i.Took.Round(time.Millisecond))
+}
+
+// CompactInfo describes one round of compaction, or all of them of one Compact.
+type CompactInfo struct {
+	Table      row.TableRef
+	Partitions int
+	Failed     int // of them, left as they were
+	FilesIn, FilesOut,
+	RowsIn, RowsOut,
+	BytesIn, BytesOut int64
+	Took time.Duration
+}
+
+func (i *CompactInfo) add(o *CompactInfo) {
+	i.Partitions += o.Partitions
+	i.Failed += o.Failed
+	i.FilesIn, i.FilesOut = i.FilesIn+o.FilesIn, i.FilesOut+o.FilesOut
+	i.RowsIn, i.RowsOut = i.RowsIn+o.RowsIn, i.RowsOut+o.RowsOut
+	i.BytesIn, i.BytesOut = i.BytesIn+o.BytesIn, i.BytesOut+o.BytesOut
+}
+
+func (i CompactInfo) String() string {
+	return fmt.Sprintf("compacted %s: %d partitions, %d failed, files %d → %d, rows %d → %d, bytes %d → %d, %s",
+		i.Table, i.Partitions, i.Failed, i.FilesIn, i.FilesOut, i.RowsIn, i.RowsOut, i.BytesIn, i.BytesOut, i.Took.Round(time.Millisecond))
 }
 
 // DeleteInfo describes one file removed from the bucket.

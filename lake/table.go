@@ -65,13 +65,17 @@ type deadFile struct {
 // Two locks. busy (a channel holding one token, so that waiting can be cancelled) is
 // held by whoever writes to the table's log, from choosing what to write to knowing how
 // the put went; it guards fenced, unsure, verified, checkpointed and entryBytes. mu guards
-// the rest and is held for moments only. Whoever takes both takes busy first.
+// the rest and is held for moments only. Whoever takes both takes busy first. compacting
+// (a token too) is held by whoever compacts the table or drops it, and taken before busy.
 type table struct {
 	ref      row.TableRef
 	bucket   storagelocations.Bucket
 	root     string // url of bucket, empty for the default one
 	template storagelocations.Template
 	busy     chan struct{}
+
+	compacting chan struct{}
+	compacted  compactMark
 
 	fenced       error     // an ErrFenced, or nil
 	unsure       bool      // an entry may be in the log that is not applied yet
@@ -92,11 +96,12 @@ type table struct {
 
 func newTable(c *catalog.Table, b storagelocations.Bucket) *table {
 	t := &table{
-		ref: c.Ref, catalog: c, bucket: b, root: c.Root, template: c.Path, busy: make(chan struct{}, 1),
+		ref: c.Ref, catalog: c, bucket: b, root: c.Root, template: c.Path, busy: make(chan struct{}, 1), compacting: make(chan struct{}, 1),
 		partitions: map[row.UserID]*partition{}, pins: map[uint64]int{}, pools: map[poolKey]*sync.Pool{},
 		nodes: map[string]nodeMark{},
 	}
 	t.busy <- struct{}{}
+	t.compacting <- struct{}{}
 	return t
 }
 

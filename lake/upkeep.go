@@ -10,19 +10,27 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"golang.org/x/sync/errgroup"
 
 	"kalamdb/storagelocations"
 )
 
 const upkeepInterval = 10 * time.Second
 
-// Run does the upkeep until ctx is done: checkpoints, deleting removed files and, once
-// in a SweepInterval, what crashed flushes left behind. Each time it looks at the log of
+// Run does the upkeep until ctx is done: compaction, checkpoints, deleting removed files
+// and, once in a SweepInterval, what crashed flushes left behind. Each time it looks at the log of
 // one table whether another server has taken over: whoever starts claims all tables that
 // have rows of others. Faults of the bucket are logged and tried again; ErrFenced ends
 // Run at once, also that of a Flush.
 func (l *Lake) Run(ctx context.Context) error {
 	defer l.cache.close()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.upkeepLoop(gctx) })
+	g.Go(func() error { return l.compactLoop(gctx) })
+	return g.Wait()
+}
+
+func (l *Lake) upkeepLoop(ctx context.Context) error {
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
 	swept := time.Now()

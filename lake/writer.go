@@ -21,6 +21,7 @@ import (
 type poolKey struct {
 	version uint32
 	shape   shape
+	merged  bool // with metaMerge, which a Parquet writer keeps
 }
 
 // A writer turns the sorted rows of one segment into Parquet files, all rows of one
@@ -38,7 +39,8 @@ type writer struct {
 	codec  compress.Codec
 	rows   int // of a row group
 
-	fileMax int64 // bytes
+	merge   string // of a compaction: makes its files like no others
+	fileMax int64  // bytes
 	done    func(*fileEntry, []byte) error
 
 	values     [][]parquet.Value // of the chunk, by leaf
@@ -271,7 +273,7 @@ func (w *writer) flushChunk() error {
 
 // open takes a Parquet writer for the next file.
 func (w *writer) open() {
-	w.key = poolKey{w.layout.schema.Version, w.shape()}
+	w.key = poolKey{w.layout.schema.Version, w.shape(), w.merge != ""}
 	w.pool = w.t.pool(w.key)
 	w.out = &bytes.Buffer{}
 	if pooled, ok := w.pool.Get().(*parquet.GenericWriter[any]); ok {
@@ -292,6 +294,9 @@ func (w *writer) closeFile() error {
 	meta(metaSchemaVersion, strconv.FormatUint(uint64(f.Schema), 10))
 	meta(metaMinSeq, strconv.FormatUint(uint64(f.MinSeq), 10))
 	meta(metaMaxSeq, strconv.FormatUint(uint64(f.MaxSeq), 10))
+	if w.merge != "" {
+		meta(metaMerge, w.merge)
+	}
 	if err := w.w.Close(); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
@@ -327,6 +332,10 @@ const (
 	metaMinSeq        = "kalamdb.min_seq"
 	metaMaxSeq        = "kalamdb.max_seq"
 )
+
+// metaMerge names the merge that wrote a file. Each has its own, so that no compaction
+// writes a file again that an earlier one has left: the sweep may be deleting that.
+const metaMerge = "kalamdb.merge"
 
 func tableID(id uint64) string { return fmt.Sprintf("%016x", id) }
 

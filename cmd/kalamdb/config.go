@@ -86,9 +86,12 @@ type ingestConfig struct {
 }
 
 type lakeConfig struct {
-	CacheBytesMax byteSize      `koanf:"cache_bytes_max"`
-	RowGroupRows  int           `koanf:"row_group_rows"`
-	Grace         time.Duration `koanf:"grace"`
+	CacheBytesMax   byteSize      `koanf:"cache_bytes_max"`
+	RowGroupRows    int           `koanf:"row_group_rows"`
+	Grace           time.Duration `koanf:"grace"`
+	Compaction      bool          `koanf:"compaction"`
+	CompactFiles    int           `koanf:"compact_files"`
+	CompactParallel int           `koanf:"compact_parallel"`
 }
 
 type queryConfig struct {
@@ -135,7 +138,7 @@ func defaultConfig() config {
 			ChangeLogAge: 24 * time.Hour, ChangeLogBytesMax: gib,
 			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5,
 		},
-		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour},
+		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2},
 		Query: queryConfig{
 			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
 			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib, OpenResultBytesMax: 512 * mib,
@@ -164,7 +167,10 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 			ChangeLogAge:  c.Ingest.ChangeLogAge, ChangeLogBytesMax: int64(c.Ingest.ChangeLogBytesMax),
 			CacheBytes: int64(c.Ingest.CacheBytes), MemTableBytes: int64(c.Ingest.MemTableBytes), FreeDiskPercentMin: c.Ingest.FreeDiskPercentMin,
 		},
-		Lake: lake.Options{CacheBytesMax: int64(c.Lake.CacheBytesMax), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace},
+		Lake: lake.Options{
+			CacheBytesMax: int64(c.Lake.CacheBytesMax), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace,
+			CompactOff: !c.Lake.Compaction, CompactFiles: c.Lake.CompactFiles, CompactParallel: c.Lake.CompactParallel,
+		},
 		Query: query.Options{
 			MemoryBytes: int64(c.Query.MemoryBytes), Threads: c.Query.Threads, Concurrency: c.Query.Concurrency, WaitersMax: c.Query.WaitersMax,
 			QueryTimeout: c.Query.Timeout, ResultRowsMax: c.Query.ResultRowsMax, ResultBytesMax: int64(c.Query.ResultBytesMax),

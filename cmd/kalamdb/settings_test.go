@@ -46,13 +46,13 @@ func TestExampleListsEveryKey(t *testing.T) {
 	}
 }
 
-// sample is text for a setting that is not its default.
-func sample(t reflect.Type, n int) string {
+// sample is text for a setting that is not its default; of a bool it tells which that is.
+func sample(t reflect.Type, n int, isTrue bool) string {
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
 		return fmt.Sprintf("%ds", 1000+n)
 	case t.Kind() == reflect.Bool:
-		return "true"
+		return fmt.Sprint(!isTrue)
 	case t.Kind() == reflect.Slice:
 		return fmt.Sprintf("https://a%d.example, https://b.example", n)
 	case t.Kind() == reflect.String:
@@ -72,7 +72,7 @@ func TestEveryKeyReachesOptions(t *testing.T) {
 	for key, typ := range settingTypes() {
 		n++
 		name := envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-		cfg, err := loadConfig("", []string{name + "=" + sample(typ, n)}, nil)
+		cfg, err := loadConfig("", []string{name + "=" + sample(typ, n, key == "lake.compaction")}, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
