@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/parquet-go/parquet-go"
 
 	"kalamdb/catalog"
 	"kalamdb/row"
@@ -143,5 +145,35 @@ func TestFlushNeedsAKnownTable(t *testing.T) {
 	l := openLake(t, storagelocations.NewMemory(), Options{})
 	if err := l.Flush(context.Background(), table.Ref, []row.Segment{segment(table, "ana", note(1, 1, "x"))}); !errors.Is(err, ErrUnknownTable) {
 		t.Fatalf("Flush = %v, expected ErrUnknownTable", err)
+	}
+}
+
+// TestReusedWritersNameColumns: parquet-java looks columns up by the names in the row groups,
+// which a writer must not lose from one file to the next.
+func TestReusedWritersNameColumns(t *testing.T) {
+	c := notes(3)
+	b := storagelocations.NewMemory()
+	l := openLake(t, b, Options{RowGroupRows: 2}, c)
+	for i := range int64(20) {
+		mustFlush(t, l, segment(c, "ana", note(3*i, row.Seq(3*i+1), "a"), note(3*i+1, row.Seq(3*i+2), "b"), note(3*i+2, row.Seq(3*i+3), "c")))
+	}
+	for f := range l.Files {
+		data := body(t, b, f.Name)
+		pf, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for g, group := range pf.Metadata().RowGroups {
+			var got []string
+			for _, col := range group.Columns {
+				got = append(got, strings.Join(col.MetaData.PathInSchema, "."))
+			}
+			if want := "id text kind _seq _updated _deleted"; strings.Join(got, " ") != want {
+				t.Fatalf("%s, row group %d: columns %q, expected %s", f.Name, g, got, want)
+			}
+			if len(group.SortingColumns) != 1 || group.SortingColumns[0].ColumnIdx != 0 || group.SortingColumns[0].Descending {
+				t.Fatalf("%s, row group %d: sorted by %+v", f.Name, g, group.SortingColumns)
+			}
+		}
 	}
 }

@@ -126,6 +126,14 @@ func checkFooter(path string, t *table, f *File, s *row.Schema) error {
 			return corruptf("column %d is %s with id %d, schema version %d has %s with id %d", i+1, columns[i].Name(), columns[i].ID(), s.Version, c.Name, c.ID)
 		}
 	}
+	for _, g := range pf.Metadata().RowGroups {
+		for i := range g.Columns { // one leaf each
+			path := g.Columns[i].MetaData.PathInSchema
+			if len(path) == 0 || path[0] != columns[i].Name() {
+				return corruptf("column %d is %s, but one of its row groups calls it %q", i+1, columns[i].Name(), path)
+			}
+		}
+	}
 	return nil
 }
 

@@ -300,7 +300,7 @@ func (w *writer) closeFile() error {
 	if err := w.w.Close(); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	w.w.Reset(nil)
+	reuse(w.w)
 	w.pool.Put(w.w)
 	body := w.out.Bytes()
 	w.w, w.out, w.file = nil, nil, fileEntry{}
@@ -310,6 +310,20 @@ func (w *writer) closeFile() error {
 	f.Bytes = int64(len(body))
 	f.Name = w.t.fileName(w.user, fmt.Sprintf("batch-%d-%d-%s.parquet", f.MinSeq, f.MaxSeq, f.Checksum[:16]))
 	return w.done(&f, body)
+}
+
+// reuse makes a closed Parquet writer ready for another file. parquet-go's Reset clears
+// what the footer has of each column, and with it the names and the sort order that the
+// writer shares with the footer: without them Spark cannot read the files that follow.
+func reuse(w *parquet.GenericWriter[any]) {
+	groups := w.File().Metadata().RowGroups
+	for i := range groups {
+		groups[i].SortingColumns = nil
+		for j := range groups[i].Columns {
+			groups[i].Columns[j].MetaData.PathInSchema = nil
+		}
+	}
+	w.Reset(nil)
 }
 
 // finish writes what is left. The writer is done for.
