@@ -16,7 +16,7 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test lint fmt golden bench fuzz nightly e2e clean
+.PHONY: help setup build run dev minio test lint fmt golden bench fuzz nightly e2e interop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ test: setup ## run all tests with the race detector, MinIO included
 
 e2e: setup ## run the acceptance test only: the built binary, folder and MinIO
 	@go test -count=1 -v ./test/acceptance
+
+interop: build ## let DuckDB, pandas, Polars, Spark, ClickHouse and JavaScript read what a server wrote
+	@interop/run.sh
 
 lint: setup ## vet, staticcheck, gofmt, go mod tidy -diff
 	@scripts/lint.sh

@@ -1,0 +1,4 @@
+ALTER TABLE app.items ADD COLUMN tag TEXT DEFAULT 'none', RENAME COLUMN name TO title, MODIFY COLUMN n BIGINT,
+  MODIFY COLUMN price DECIMAL(12,4), MODIFY COLUMN list INT[], DROP COLUMN old;
+ALTER TABLE app.items ADD COLUMN old DATE;
+INSERT INTO app.plans VALUES ('free', 2025, 0), ('pro', 2026, 9.9999), ('free', 2026, 0);
