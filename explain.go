@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"kalamdb/lake"
 	"kalamdb/query"
 	"kalamdb/row"
 	"kalamdb/sql"
@@ -69,6 +70,7 @@ func (db *DB) explainPlan(ctx context.Context, s *statement, head string, plan *
 	if err != nil {
 		return Result{}, err
 	}
+	ctx, tally := lake.Tallied(ctx)
 	tables, lines, err := db.engine.Explain(ctx, plan, rels, s.req.Params[:plan.Params()], db.session(s))
 	if err != nil {
 		return Result{}, relocated(err, where)
@@ -76,7 +78,16 @@ func (db *DB) explainPlan(ctx context.Context, s *statement, head string, plan *
 	if head != "" {
 		tables = append([]string{head}, tables...)
 	}
-	return explained(append(tables, lines...)), nil
+	return explained(append(append(tables, tallied(tally)...), lines...)), nil
+}
+
+// tallied says where the files came from, in a line, or nothing if there was none.
+func tallied(t *lake.Tally) []string {
+	cached, linked, fetched, bytes := t.Counts()
+	if cached+linked+fetched == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("files from the cache: %d, linked from the folder: %d, fetched from the bucket: %d with %d bytes", cached, linked, fetched, bytes)}
 }
 
 func explained(lines []string) Result {

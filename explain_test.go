@@ -15,8 +15,19 @@ func TestExplain(t *testing.T) {
 	mustExec(t, db, "alice", "INSERT INTO app.t VALUES (1, 'a'), (2, 'b'), (3, 'c')")
 	mustExec(t, db, "root", "FLUSH TABLE app.t")
 	mustExec(t, db, "alice", "INSERT INTO app.t VALUES (11, 'a')")
+	for _, want := range []string{
+		"files from the cache: 0, linked from the folder: 1, fetched from the bucket: 0 with 0 bytes",
+		"files from the cache: 1, linked from the folder: 0, fetched from the bucket: 0 with 0 bytes",
+	} {
+		if got := answer(t, db, "alice", "EXPLAIN SELECT * FROM app.t"); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if s := db.Stats().Cache; s.Hits != 1 || s.Misses != 1 || s.Gets != 0 || s.Files != 1 || s.Bytes == 0 || s.BytesMax == 0 {
+		t.Errorf("the cache counts %+v", s)
+	}
 	for text, want := range map[string]string{
-		"EXPLAIN SELECT * FROM app.t":                                               "table app.t|  files: 1 of 1, |  files read as they are: 1|  buffered rows: 1|READ_PARQUET",
+		"EXPLAIN SELECT * FROM app.t":                                               "table app.t|  files: 1 of 1, |  files read as they are: 1|  buffered rows: 1|files from the cache: |READ_PARQUET",
 		"EXPLAIN SELECT * FROM app.t AS x WHERE id = 11":                            "table app.t AS x|  found by key in the buffer: 1, no file of it needed|  files: 0 of 1, |left out, outside the key range: 1|BUFFER",
 		"EXPLAIN SELECT 1":                                                          "PROJECTION",
 		"EXPLAIN INSERT INTO app.t VALUES (12, 'x'), (13, 'y')":                     "insert into app.t: 2 rows of the statement itself",

@@ -37,6 +37,8 @@ type cache struct {
 	readers list.List // of *cached with a reader, longest unused first
 	parsed  int64     // bytes of the readers
 	bytes   int64
+
+	counts cacheCounts
 }
 
 // A cached is one local copy.
@@ -93,6 +95,7 @@ func cacheKey(b storagelocations.Bucket, name string) string { return b.URL() + 
 // get holds the copy of f, fetching it if there is none. The caller releases it.
 func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*cached, error) {
 	key := cacheKey(b, f.Name)
+	tally := tallyOf(ctx)
 	for {
 		c.mu.Lock()
 		e := c.copies[key]
@@ -100,10 +103,13 @@ func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*c
 			e = c.begin(key)
 			c.mu.Unlock()
 			e.bytes = f.Bytes
-			c.end(e, c.fetch(ctx, b, f, e.path))
+			linked, err := c.fetch(ctx, b, f, e.path)
+			c.end(e, err)
 			if e.err != nil {
 				return nil, e.err
 			}
+			c.counts.missed(f, linked)
+			tally.missed(f, linked)
 			return e, nil
 		}
 		c.hold(e)
@@ -115,6 +121,8 @@ func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*c
 			return nil, ctx.Err()
 		}
 		if e.err == nil {
+			c.counts.hits.Add(1)
+			tally.hit()
 			return e, nil
 		}
 		err := e.err
@@ -203,6 +211,7 @@ func (c *cache) evict() {
 		e := c.idle.Front().Value.(*cached)
 		delete(c.copies, e.name)
 		c.remove(e)
+		c.counts.evicted.Add(1)
 	}
 }
 
@@ -237,8 +246,9 @@ func (c *cache) forget(b storagelocations.Bucket, name string) {
 	}
 }
 
-// fetch makes path a verified copy of f.
-func (c *cache) fetch(ctx context.Context, b storagelocations.Bucket, f *File, path string) (err error) {
+// fetch makes path a verified copy of f, which is linked if the bucket is a folder of the
+// same file system.
+func (c *cache) fetch(ctx context.Context, b storagelocations.Bucket, f *File, path string) (linked bool, err error) {
 	part := strings.TrimSuffix(path, copySuffix) + partSuffix
 	defer func() {
 		if err != nil {
@@ -248,24 +258,24 @@ func (c *cache) fetch(ctx context.Context, b storagelocations.Bucket, f *File, p
 	if local, ok := b.LocalPath(f.Name); ok {
 		linkErr := os.Link(local, part)
 		if errors.Is(linkErr, os.ErrNotExist) {
-			return fmt.Errorf("get %s: %w", f.Name, storagelocations.ErrNotExist)
+			return false, fmt.Errorf("get %s: %w", f.Name, storagelocations.ErrNotExist)
 		}
 		if linkErr == nil {
 			if err := verifyFile(part, f); err != nil {
-				return err
+				return false, err
 			}
-			return os.Rename(part, path)
+			return true, os.Rename(part, path)
 		}
 		// Another file system, or one without links: copy.
 	}
 	r, _, err := b.Get(ctx, f.Name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer r.Close()
 	out, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o400)
 	if err != nil {
-		return err
+		return false, err
 	}
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(out, h), io.LimitReader(r, f.Bytes+1))
@@ -273,12 +283,12 @@ func (c *cache) fetch(ctx context.Context, b storagelocations.Bucket, f *File, p
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("get %s: %w", f.Name, err)
+		return false, fmt.Errorf("get %s: %w", f.Name, err)
 	}
 	if err := checkSum(f, n, h.Sum(nil)); err != nil {
-		return err
+		return false, err
 	}
-	return os.Rename(part, path)
+	return false, os.Rename(part, path)
 }
 
 func verifyFile(path string, f *File) error {

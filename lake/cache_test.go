@@ -158,3 +158,30 @@ func TestFlushedFilesNeedNoFetch(t *testing.T) {
 		t.Errorf("the copy differs from the object (%v)", err)
 	}
 }
+
+func TestCacheCountsWhatItFetches(t *testing.T) {
+	l, m := fiveFiles(t, storagelocations.NewMemory(), Options{CacheBytesMax: 1})
+	ctx, tally := Tallied(context.Background())
+	var bytes int64
+	for _, f := range m.Files[:3] {
+		bytes += f.Bytes
+		var releases []func()
+		for range 2 {
+			_, release, err := l.Local(ctx, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			releases = append(releases, release)
+		}
+		for _, release := range releases {
+			release()
+		}
+	}
+	if got, want := l.CacheStats(), (CacheStats{Hits: 3, Misses: 3, Gets: 3, Fetched: bytes, Evicted: 3, BytesMax: 1}); got != want {
+		t.Errorf("%+v, expected %+v", got, want)
+	}
+	cached, linked, fetched, of := tally.Counts()
+	if cached != 3 || linked != 0 || fetched != 3 || of != bytes {
+		t.Errorf("the statement's tally: %d cached, %d linked, %d fetched with %d bytes", cached, linked, fetched, of)
+	}
+}

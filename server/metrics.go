@@ -83,6 +83,14 @@ var databaseSeries = []struct {
 	{series("durable_seq", "The durable watermark."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Durable) }},
 	{series("commits_total", "Commits since the start."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.Commits) }},
 	{series("flush_failures_total", "Flushes that failed since the start; each is tried again."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Buffer.FlushFailures) }},
+	{series("cache_hits_total", "Parquet files that were in the cache when a statement needed them."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Hits) }},
+	{series("cache_misses_total", "Parquet files that were not."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Misses) }},
+	{series("cache_gets_total", "Parquet files read from the bucket; a folder of this machine is linked instead."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Gets) }},
+	{series("cache_fetched_bytes_total", "Bytes of Parquet files read from the bucket."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Fetched) }},
+	{series("cache_evictions_total", "Parquet files removed from the cache to make room."), prometheus.CounterValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Evicted) }},
+	{series("cache_files", "Parquet files in the cache."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Files) }},
+	{series("cache_bytes", "Bytes of Parquet files in the cache."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.Bytes) }},
+	{series("cache_bytes_max", "Bytes beyond which files nobody reads leave the cache."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.Cache.BytesMax) }},
 	{series("live_queries", "Registered live queries."), prometheus.GaugeValue, func(s *kalamdb.Stats) float64 { return float64(s.LiveQueries) }},
 }
 

@@ -165,7 +165,7 @@ func TestRealConversation(t *testing.T) {
 	if e := next(client.TypeChange); e.Rows[0]["text"] != "missed" {
 		t.Errorf("resumed with %s", e.Raw)
 	}
-	if a := r.do(t, "GET", "/metrics", ""); !strings.Contains(a.body, "kalamdb_live_queries 1\n") || !strings.Contains(a.body, "kalamdb_commits_total ") || strings.Contains(a.body, "alice") {
+	if a := r.do(t, "GET", "/metrics", ""); !strings.Contains(a.body, "kalamdb_live_queries 1\n") || !strings.Contains(a.body, "kalamdb_commits_total ") || !strings.Contains(a.body, "kalamdb_cache_misses_total ") || strings.Contains(a.body, "alice") {
 		t.Error("metrics do not show the live query, or show a user")
 	}
 }
