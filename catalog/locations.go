@@ -320,7 +320,7 @@ func newLocationJSON(l *Location) *locationJSON {
 }
 
 func newLocationVersionJSON(v LocationVersion) locationVersionJSON {
-	return locationVersionJSON{v.Version, v.Type, v.Path, v.CredentialsRef, v.Options}
+	return locationVersionJSON(v)
 }
 
 func (j *locationJSON) location() Location {

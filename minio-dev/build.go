@@ -12,13 +12,24 @@ import (
 	"strings"
 )
 
-const minioModule = "github.com/minio/minio"
+// A store is an S3 store that is built from source.
+type store struct {
+	name    string
+	folder  string // of the module that pins it
+	module  string
+	command string // its package
+}
 
-// build returns the MinIO of the version in go.mod, from the user's cache folder.
+var (
+	minio     = store{"minio", ".", "github.com/minio/minio", "github.com/minio/minio"}
+	versitygw = store{"versitygw", "versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw"}
+)
+
+// build returns the program of the version in go.mod, from the user's cache folder.
 // If it is not there it is built, which takes minutes the first time. Others who
 // want it meanwhile wait.
-func build(ctx context.Context) (program string, err error) {
-	version, err := goCommand(ctx, "list", "-m", "-f", "{{.Version}}", minioModule)
+func (s store) build(ctx context.Context) (program string, err error) {
+	version, err := s.goCommand(ctx, "list", "-m", "-f", "{{.Version}}", s.module)
 	if err != nil {
 		return "", err
 	}
@@ -26,7 +37,7 @@ func build(ctx context.Context) (program string, err error) {
 	if err != nil {
 		return "", err
 	}
-	program = filepath.Join(cache, "kalamdb", "minio-"+version)
+	program = filepath.Join(cache, "kalamdb", s.name+"-"+version)
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
 		return "", err
 	}
@@ -38,16 +49,17 @@ func build(ctx context.Context) (program string, err error) {
 	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
 		return program, err
 	}
-	fmt.Fprintf(os.Stderr, "building MinIO %s from source, once; this takes some minutes\n", version)
+	fmt.Fprintf(os.Stderr, "building %s %s from source, once; this takes some minutes\n", s.name, version)
 	unfinished := program + ".new"
-	if _, err := goCommand(ctx, "build", "-o", unfinished, minioModule); err != nil {
+	if _, err := s.goCommand(ctx, "build", "-o", unfinished, s.command); err != nil {
 		return "", err
 	}
 	return program, os.Rename(unfinished, program)
 }
 
-func goCommand(ctx context.Context, args ...string) (output string, err error) {
+func (s store) goCommand(ctx context.Context, args ...string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = s.folder
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	var problems bytes.Buffer
 	cmd.Stderr = &problems

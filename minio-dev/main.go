@@ -7,6 +7,7 @@
 // go.mod pins, once, into the user's cache folder (build.go). It then runs it as a
 // process of its own, prints the environment for kalamdb, and ends it on SIGINT or
 // SIGTERM. MinIO is under the AGPL: it is a tool of this module and never linked into KalamDB.
+// versitygw, which the tests hold buckets to as well, is a tool of the module versitygw.
 package main
 
 import (
@@ -31,7 +32,7 @@ const (
 
 type options struct {
 	data, listen, bucket, accessKey, secretKey, program string
-	printProgram                                        bool
+	printProgram, printVersityGW                        bool
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.secretKey, "secret-key", "kalamdb-dev-secret", "secret `key`, at least 8 characters")
 	flag.StringVar(&o.program, "program", os.Getenv("KALAMDB_MINIO_BIN"), "MinIO `program` to use instead of building one; also KALAMDB_MINIO_BIN")
 	flag.BoolVar(&o.printProgram, "print-program", false, "build MinIO if need be, print where it is, and end")
+	flag.BoolVar(&o.printVersityGW, "print-versitygw", false, "build versitygw, the other S3 store of the tests, if need be, print where it is, and end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -56,8 +58,15 @@ func run(ctx context.Context, o options, rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	}
+	if o.printVersityGW {
+		program, err := versitygw.build(ctx)
+		if err == nil {
+			_, err = fmt.Println(program)
+		}
+		return err
+	}
 	if o.program == "" {
-		program, err := build(ctx)
+		program, err := minio.build(ctx)
 		if err != nil {
 			return fmt.Errorf("build MinIO: %w", err)
 		}

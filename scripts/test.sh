@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # MinIO is built before the tests that start it: its build must not eat their time.
-(cd minio-dev && go run . --print-program && go test -timeout 15m ./...)
+(cd minio-dev && go run . --print-program && go run . --print-versitygw && go test -timeout 15m ./...)
 
 # Never from the cache: the acceptance test builds the server in a process of its own,
 # whose sources the cache does not see.

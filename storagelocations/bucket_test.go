@@ -45,8 +45,11 @@ func TestTraceWithoutRules(t *testing.T) {
 	})
 }
 
-func TestS3(t *testing.T) {
-	o := buckettest.StartMinIO(t)
+func TestS3(t *testing.T) { testS3(t, buckettest.StartMinIO(t)) }
+
+func TestS3OfVersityGW(t *testing.T) { testS3(t, buckettest.StartVersityGW(t)) }
+
+func testS3(t *testing.T, o storagelocations.S3Options) {
 	root := o.Prefix
 	buckettest.Run(t, func(t *testing.T) storagelocations.Bucket {
 		o := o

@@ -24,7 +24,7 @@ const envPrefix = "KALAMDB_"
 // envOthers are variables with our prefix that are no settings of a server: those
 // of the client commands and tests, and those that Kubernetes makes for a service
 // of the name kalamdb.
-var envOthers = regexp.MustCompile(`^KALAMDB_(CONFIG|TOKEN|URL|TEST_.*|MINIO_BIN|GO_DOWNLOAD|SERVICE_(HOST|PORT.*)|PORT(_.*)?)$`)
+var envOthers = regexp.MustCompile(`^KALAMDB_(CONFIG|TOKEN|URL|TEST_.*|MINIO_BIN|VERSITYGW_BIN|GO_DOWNLOAD|SERVICE_(HOST|PORT.*)|PORT(_.*)?)$`)
 
 // loadConfig is the defaults, overridden by the TOML file (if path is not empty),
 // then by the environment, then by flags, which are values by key.

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	minioReadyTimeout = 30 * time.Second
+	storeReadyTimeout = 30 * time.Second
 	minioBucket       = "kalamdb"
 
 	// SecondBucket is another bucket in a MinIO of the test's own.
@@ -51,33 +51,75 @@ func StartMinIO(t testing.TB) storagelocations.S3Options {
 // that no other one has.
 func StartOwnMinIO(t testing.TB) storagelocations.S3Options {
 	t.Helper()
-	program := minioProgram(t)
+	return startStore(t, minio)
+}
+
+// StartVersityGW returns an empty bucket in a versitygw of the test's own, an S3 store
+// that shares no code with MinIO. It is built from the module minio-dev/versitygw, once
+// per machine, or KALAMDB_VERSITYGW_BIN names the program. Metadata are extended
+// attributes of its files: with a sidecar folder for them it mixes the data of one put
+// with the checksum of another, and the suite fails.
+func StartVersityGW(t testing.TB) storagelocations.S3Options {
+	t.Helper()
+	return startStore(t, versitygw)
+}
+
+// An s3Store is a program that serves folders as buckets.
+type s3Store struct {
+	name     string
+	variable string // of the environment, with the path of the program
+	flag     string // of minio-dev, which prints where it is
+	health   string // path that answers when it is ready
+	build    func() (string, error)
+	args     func(address, data, health string) []string
+	env      func(home, key, secret string) []string
+}
+
+var minio = &s3Store{
+	name: "MinIO", variable: "KALAMDB_MINIO_BIN", health: "/minio/health/cluster",
+	build: sync.OnceValues(func() (string, error) { return build("--print-program") }),
+	args: func(address, data, _ string) []string {
+		return []string{"server", "--quiet", "--address", address, data}
+	},
+	env: func(home, key, secret string) []string {
+		return []string{"HOME=" + home, "MINIO_ROOT_USER=" + key, "MINIO_ROOT_PASSWORD=" + secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=on"}
+	},
+}
+
+var versitygw = &s3Store{
+	name: "versitygw", variable: "KALAMDB_VERSITYGW_BIN", health: "/kalamdb-health",
+	build: sync.OnceValues(func() (string, error) { return build("--print-versitygw") }),
+	args: func(address, data, health string) []string {
+		return []string{"--quiet", "--port", address, "--health", health, "--keep-alive", "posix", data}
+	},
+	env: func(_, key, secret string) []string {
+		return []string{"ROOT_ACCESS_KEY_ID=" + key, "ROOT_SECRET_ACCESS_KEY=" + secret}
+	},
+}
+
+func startStore(t testing.TB, s *s3Store) storagelocations.S3Options {
+	t.Helper()
+	program := os.Getenv(s.variable)
+	if program == "" {
+		var err error
+		if program, err = s.build(); err != nil {
+			t.Fatalf("build %s: %v", s.name, err)
+		}
+	}
 	const tries = 3 // somebody may take the port between finding and using it
 	for try := 1; ; try++ {
-		o, err := startMinIO(t, program)
+		o, err := s.start(t, program)
 		if err == nil {
 			return o
 		}
 		if try == tries {
-			t.Fatalf("start MinIO: %v", err)
+			t.Fatalf("start %s: %v", s.name, err)
 		}
 	}
 }
 
-// minioProgram is the path of the MinIO program, built if need be.
-func minioProgram(t testing.TB) string {
-	t.Helper()
-	if program := os.Getenv("KALAMDB_MINIO_BIN"); program != "" {
-		return program
-	}
-	program, err := buildMinIO()
-	if err != nil {
-		t.Fatalf("build MinIO: %v", err)
-	}
-	return program
-}
-
-var buildMinIO = sync.OnceValues(func() (string, error) {
+// build runs minio-dev, which builds a program if need be and prints where it is.
+func build(flag string) (string, error) {
 	folder, err := os.Getwd() // of the package under test
 	if err != nil {
 		return "", err
@@ -86,7 +128,7 @@ var buildMinIO = sync.OnceValues(func() (string, error) {
 		module := filepath.Join(folder, "minio-dev")
 		if _, err := os.Stat(filepath.Join(module, "go.mod")); err == nil {
 			var out, problems bytes.Buffer
-			build := exec.Command("go", "run", ".", "--print-program")
+			build := exec.Command("go", "run", ".", flag)
 			build.Dir, build.Stdout, build.Stderr = module, &out, &problems
 			if err := build.Run(); err != nil {
 				return "", fmt.Errorf("%w\n%s", err, &problems)
@@ -98,10 +140,10 @@ var buildMinIO = sync.OnceValues(func() (string, error) {
 		}
 		folder = filepath.Dir(folder)
 	}
-})
+}
 
-// startMinIO starts program and waits until it answers.
-func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error) {
+// start starts the program and waits until it answers.
+func (s *s3Store) start(t testing.TB, program string) (storagelocations.S3Options, error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,10 +164,9 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 		return storagelocations.S3Options{}, err
 	}
 	defer output.Close()
-	cmd := exec.Command(program, "server", "--quiet", "--address", address, data)
+	cmd := exec.Command(program, s.args(address, data, s.health)...)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.Env = append(os.Environ(), "HOME="+home, "MINIO_ROOT_USER="+key, "MINIO_ROOT_PASSWORD="+secret,
-		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CI_CD=on")
+	cmd.Env = append(os.Environ(), s.env(home, key, secret)...)
 	if err := cmd.Start(); err != nil {
 		return storagelocations.S3Options{}, err
 	}
@@ -136,7 +177,7 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 		_ = cmd.Process.Kill() // its data goes too; an error means that it has ended
 		wg.Wait()
 	}
-	if err := waitForMinIO(t.Context(), "http://"+address, ended); err != nil {
+	if err := waitForStore(t.Context(), "http://"+address+s.health, ended); err != nil {
 		stop()
 		said, _ := os.ReadFile(output.Name())
 		return storagelocations.S3Options{}, fmt.Errorf("%w\n%s", err, said)
@@ -148,12 +189,12 @@ func startMinIO(t testing.TB, program string) (storagelocations.S3Options, error
 	}, nil
 }
 
-func waitForMinIO(ctx context.Context, endpoint string, ended <-chan error) error {
-	ctx, cancel := context.WithTimeout(ctx, minioReadyTimeout)
+func waitForStore(ctx context.Context, url string, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeReadyTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		err := ready(ctx, client, endpoint+"/minio/health/cluster")
+		err := ready(ctx, client, url)
 		if err == nil {
 			return nil
 		}
@@ -161,7 +202,7 @@ func waitForMinIO(ctx context.Context, endpoint string, ended <-chan error) erro
 		case <-ended:
 			return errors.New("it has ended")
 		case <-ctx.Done():
-			return fmt.Errorf("not ready after %v: %w", minioReadyTimeout, err)
+			return fmt.Errorf("not ready after %v: %w", storeReadyTimeout, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -1,6 +1,6 @@
 // Package buckettest holds what tests need around a bucket: the conformance suite
 // every implementation passes ([Run]), a wrapper that records and injects faults
-// ([Trace]), and a MinIO of one's own ([StartMinIO]).
+// ([Trace]), and S3 stores of one's own ([StartMinIO], [StartVersityGW]).
 package buckettest
 
 import (
