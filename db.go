@@ -58,6 +58,7 @@ type DB struct {
 	transfer    TransferOptions
 	dataDir     string
 
+	flushOnClose     time.Duration
 	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
 
 	stop    context.CancelFunc
@@ -82,7 +83,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
 		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
-		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, statementTimeout: o.Query.QueryTimeout}
+		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())
@@ -164,6 +165,7 @@ func (db *DB) Close() error {
 		db.hub.CloseAll("shutdown")
 		var errs []error
 		if db.stop != nil {
+			db.lastFlush()
 			db.stop()
 			db.chores.Wait()
 			errs = append(errs, db.rooms.Wait())
@@ -186,6 +188,19 @@ func (db *DB) Close() error {
 		db.closed = errors.Join(errs...)
 	})
 	return db.closed
+}
+
+// lastFlush moves what is buffered to the lake, if that is asked for and possible in the
+// time for it. What stays is there at the next start.
+func (db *DB) lastFlush() {
+	if db.flushOnClose <= 0 || db.failure.Load() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), db.flushOnClose)
+	defer cancel()
+	if _, err := db.buffer.Flush(ctx, func(row.Partition) bool { return true }); err != nil {
+		db.log.Warn("not all rows were flushed before the shutdown, the next start goes on", "err", err)
+	}
 }
 
 // Secret is the HS256 key of <DataDir>/secret, with which tokens are signed.

@@ -32,6 +32,9 @@ type Options struct {
 	Node string
 	// Settings are what system.settings shows, secrets masked. nil: an empty table.
 	Settings []Setting
+	// FlushOnClose is how long Close may take to move all buffered rows to the storage. 0:
+	// they stay in the buffer for the next Open.
+	FlushOnClose time.Duration
 	// Logger gets what the operator should know. nil discards it.
 	Logger *slog.Logger
 

@@ -87,7 +87,7 @@ func (b *Buffer) wakeFlusher(changed []*partition) {
 		if p.gone || p.active.rows == 0 || p.sealed.num != 0 || p.stream != nil {
 			continue
 		}
-		if rows, _ := b.o.Policy(p.ref.Table); rows > 0 && p.active.rows >= rows {
+		if rows, _ := b.o.Policy(p.ref.Table); b.full(p, rows) {
 			b.mu.Lock()
 			p.table.enqueue(p)
 			b.mu.Unlock()
@@ -97,6 +97,11 @@ func (b *Buffer) wakeFlusher(changed []*partition) {
 	if wake {
 		b.wakeUp()
 	}
+}
+
+// full says whether the active generation of p is due by its size; rows is the policy's.
+func (b *Buffer) full(p *partition, rows int) bool {
+	return rows > 0 && p.active.rows >= rows || p.active.bytes >= b.o.FlushBytes
 }
 
 func (b *Buffer) high(bytes int64) bool { return bytes > b.o.BufferBytesMax/100*highPercent }

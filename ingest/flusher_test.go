@@ -55,6 +55,25 @@ func TestFlushByRows(t *testing.T) {
 	})
 }
 
+func TestFlushByBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := newFakeSink()
+		b := start(t, Options{Sink: sink, Policy: never, FlushBytes: 1000})
+		defer b.stop()
+		b.commit(ana, insert(1, strings.Repeat("x", 500)))
+		time.Sleep(time.Minute)
+		if sink.flushes() != 0 {
+			t.Fatal("flushed below 1,000 bytes")
+		}
+		b.commit(ana, insert(2, strings.Repeat("x", 500)))
+		b.commit(ben, insert(1, ""))
+		synctest.Wait()
+		if len(sink.stored(ana)) != 2 || len(sink.stored(ben)) != 0 {
+			t.Errorf("ana has %d rows in the lake, ben %d, expected 2 and 0", len(sink.stored(ana)), len(sink.stored(ben)))
+		}
+	})
+}
+
 func TestFlushByAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, sink, p := vfs.NewCrashableMem(), newFakeSink(), &policy{}

@@ -35,6 +35,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.CacheBytes = cmp.Or(o.CacheBytes, cacheBytesDefault)
 	o.MemTableBytes = cmp.Or(o.MemTableBytes, memTableBytesDefault)
 	o.FreeDiskPercentMin = cmp.Or(o.FreeDiskPercentMin, freeDiskPercentMinDefault)
+	o.FlushBytes = cmp.Or(o.FlushBytes, flushBytesDefault)
 	if o.Policy == nil {
 		o.Policy = func(row.TableRef) (int, time.Duration) { return flushRowsDefault, flushAgeDefault }
 	}

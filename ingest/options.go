@@ -23,6 +23,7 @@ const (
 	memTableBytesDefault      = 64 << 20
 	freeDiskPercentMinDefault = 5
 	flushRowsDefault          = 10_000
+	flushBytesDefault         = 64 << 20
 	flushAgeDefault           = 5 * time.Minute
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	// of its oldest row; zero turns a trigger off. It is asked at every decision, so a
 	// changed policy acts at once, and must be cheap. nil means 10,000 rows or 5 minutes.
 	Policy func(row.TableRef) (rows int, age time.Duration)
+	// FlushBytes is the size at which a partition is due, whatever its policy. 64 MiB
+	FlushBytes int64
 
 	// SchemaVersion is the newest schema version of a table. A Commit whose Schema is older
 	// gets ErrAltered: what it writes follows from a definition that is no more. It is

@@ -252,7 +252,7 @@ func (b *Buffer) endRound(r *round, err error) {
 			continue
 		}
 		p.urgent = p.waiters > 0
-		if p.urgent || p.sealed.num != 0 || (rows > 0 && p.active.rows >= rows) {
+		if p.urgent || p.sealed.num != 0 || b.full(p, rows) {
 			t.enqueue(p)
 		}
 	}

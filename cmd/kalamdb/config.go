@@ -83,6 +83,8 @@ type ingestConfig struct {
 	CacheBytes         byteSize      `koanf:"cache_bytes"`
 	MemTableBytes      byteSize      `koanf:"mem_table_bytes"`
 	FreeDiskPercentMin int           `koanf:"free_disk_percent_min"`
+	FlushBytes         byteSize      `koanf:"flush_bytes"`
+	FlushOnShutdown    time.Duration `koanf:"flush_on_shutdown"`
 }
 
 type lakeConfig struct {
@@ -136,7 +138,7 @@ func defaultConfig() config {
 		Ingest: ingestConfig{
 			BufferBytesMax: 2 * gib, RowBytesMax: mib, BatchRowsMax: 1_000_000, BatchBytesMax: 256 * mib,
 			ChangeLogAge: 24 * time.Hour, ChangeLogBytesMax: gib,
-			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5,
+			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5, FlushBytes: 64 * mib,
 		},
 		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2},
 		Query: queryConfig{
@@ -160,12 +162,14 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 			AccessKey: c.Storage.S3.AccessKey, SecretKey: c.Storage.S3.SecretKey,
 			PathStyle: c.Storage.S3.PathStyle, Checksums: c.Storage.S3.Checksums,
 		},
-		Logger: log,
+		FlushOnClose: c.Ingest.FlushOnShutdown,
+		Logger:       log,
 		Ingest: ingest.Options{
 			BufferBytesMax: int64(c.Ingest.BufferBytesMax), RowBytesMax: int(c.Ingest.RowBytesMax), BatchRowsMax: c.Ingest.BatchRowsMax,
 			BatchBytesMax: int64(c.Ingest.BatchBytesMax),
 			ChangeLogAge:  c.Ingest.ChangeLogAge, ChangeLogBytesMax: int64(c.Ingest.ChangeLogBytesMax),
 			CacheBytes: int64(c.Ingest.CacheBytes), MemTableBytes: int64(c.Ingest.MemTableBytes), FreeDiskPercentMin: c.Ingest.FreeDiskPercentMin,
+			FlushBytes: int64(c.Ingest.FlushBytes),
 		},
 		Lake: lake.Options{
 			CacheBytesMax: int64(c.Lake.CacheBytesMax), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace,
