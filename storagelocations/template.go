@@ -66,6 +66,9 @@ func ParseTemplate(s string, userTable bool) (root string, t Template, err error
 		i = strings.LastIndexByte(u.path[:i], '/') + 1
 		fixed, rest = strings.TrimSuffix(u.path[:i], "/"), u.path[i:]
 	}
+	if u.bucket == "" && fixed == "" {
+		return "", "", fmt.Errorf("%w: %q begins at the root of the file system, expected a folder before the first variable", ErrTemplate, s)
+	}
 	if err := checkLiteral(fixed); err != nil {
 		return "", "", err
 	}
@@ -189,11 +192,19 @@ func unknownVariable(name string) error {
 // Expand is the folder of the given user's slice of the given table, without a
 // slash at either end. The user id is ignored where the template has none.
 func (t Template) Expand(namespace, table string, user row.UserID) string {
-	return strings.NewReplacer(
+	folder := strings.NewReplacer(
 		"${"+varUser+"}", encodeSegment(string(user)),
 		"${"+varNamespace+"}", encodeSegment(namespace),
 		"${"+varTable+"}", encodeSegment(table),
 	).Replace(string(t))
+	segments := strings.Split(folder, "/")
+	for i, segment := range segments {
+		if strings.EqualFold(segment, MetaFolder) { // a user may be called so
+			segments[i] = "%5F" + segment[1:]
+			folder = strings.Join(segments, "/")
+		}
+	}
+	return folder
 }
 
 // segmentBytesMax bounds an encoded id: file systems allow 255 bytes in a segment,

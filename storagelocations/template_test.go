@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"strings"
 	"testing"
 
@@ -169,4 +170,46 @@ func TestDefaultLayoutKeepsTriplesApart(t *testing.T) {
 			add(DefaultShared.Expand(namespace, table, ""), namespace+"."+table)
 		}
 	}
+}
+
+// FuzzParseTemplate: whatever an operator writes as a LOCATION and a user is called, the
+// files stay below what was written before the first variable, in a bucket that opens.
+func FuzzParseTemplate(f *testing.F) {
+	for _, location := range []string{"s3://b/p/${user_id}/${table}", "file:///data/${namespace}-x/${user_id}", "/a/b/${user_id}.d", "s3://b/${user_id}", "s3://b/_KALAMDB/${user_id}",
+		"/a/../b/${user_id}", "/a//${user_id}", "s3://b/%2e%2e/${user_id}", "/${user_id}", "s3://b/.kalamdb.tmp/${user_id}", "s3://b\\c/${user_id}", "/a/${user_id}/${user_id}", "s3://b/x${namespace}${user_id}"} {
+		for _, user := range []string{"ana", "..", "../../etc", "a/b", "%2e%2e", "_kalamdb", "${table}", ".kalamdb.tmp", "\\", "\x00", "\xff", "é"} {
+			f.Add(location, user, "app", "messages")
+		}
+	}
+	f.Fuzz(func(t *testing.T, location, user, namespace, table string) {
+		root, tm, err := ParseTemplate(location, true)
+		if err != nil || user == "" || len(user) > 128 || namespace == "" || table == "" || len(namespace) > 63 || len(table) > 63 {
+			return
+		}
+		folder := tm.Expand(namespace, table, row.UserID(user))
+		if err := checkName(folder); err != nil {
+			t.Fatalf("%q of %q: %v", location, user, err)
+		}
+		at, err := parseURL(root)
+		if err != nil {
+			t.Fatalf("%q has the root %q: %v", location, root, err)
+		}
+		if at.path != "" {
+			if err := checkName(at.path); err != nil {
+				t.Fatalf("%q has the root %q: %v", location, root, err)
+			}
+		}
+		whole := at.path + "/" + folder
+		if cleaned := path.Clean("/" + whole); cleaned != "/"+strings.TrimPrefix(whole, "/") {
+			t.Fatalf("%q of %q is %q, which is %q", location, user, whole, cleaned)
+		}
+		for segment := range strings.SplitSeq(whole, "/") {
+			if strings.EqualFold(segment, MetaFolder) {
+				t.Fatalf("%q of %q is in the folder of the catalog: %q", location, user, whole)
+			}
+		}
+		if other := tm.Expand(namespace, table, row.UserID(user+"x")); other == folder || strings.HasPrefix(other, folder+"/") || strings.HasPrefix(folder, other+"/") {
+			t.Fatalf("%q: %q and another have %q and %q", location, user, folder, other)
+		}
+	})
 }
