@@ -20,6 +20,16 @@ func (db *DB) compactJob(ctx context.Context, c lake.CompactInfo) (context.Conte
 	}
 }
 
+// collectJob shows a round of deleting files that nothing needs any more as a job.
+func (db *DB) collectJob(c lake.CollectInfo) {
+	what := "replaced by compaction"
+	if c.Orphans {
+		what = "left by interrupted work"
+	}
+	job := db.jobs.Start(jobs.Job{Type: "cleanup", Namespace: c.Table.Namespace, Table: c.Table.Name, Parameters: []string{what}})
+	job.Finish(fmt.Sprintf("%d files, %d bytes deleted", c.Files, c.Bytes), c.Err)
+}
+
 // compactTable merges the files of a table as far as it makes sense, and waits.
 func (db *DB) compactTable(ctx context.Context, s *statement, st *sql.CompactTable) (Result, error) {
 	t, err := db.table(s, st.Table)

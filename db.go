@@ -113,7 +113,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	db.buckets = newTableBuckets(db.catalog, db.places)
 	o.Lake.Meta, o.Lake.Bucket, o.Lake.Tables = db.bucket, db.buckets.of, db.catalog.TableByID
 	o.Lake.Oldest = func() (row.Seq, time.Time, bool) { return db.buffer.OldestView() }
-	o.Lake.Events.Compacting = db.compactJob
+	o.Lake.Events.Compacting, o.Lake.Events.Collected = db.compactJob, db.collectJob
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
 		return nil, err
 	}

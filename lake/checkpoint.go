@@ -118,7 +118,7 @@ func (l *Lake) trimLog(ctx context.Context, t *table) error {
 
 // buryDead deletes the removed files nobody can be reading any more: removed longer than
 // Grace ago, and every manifest that names them is released.
-func (l *Lake) buryDead(ctx context.Context, t *table) error {
+func (l *Lake) buryDead(ctx context.Context, t *table) (err error) {
 	if !t.lock(ctx.Done()) {
 		return ctx.Err()
 	}
@@ -135,10 +135,13 @@ func (l *Lake) buryDead(ctx context.Context, t *table) error {
 	if err := l.verify(ctx, t); err != nil {
 		return err
 	}
+	info := CollectInfo{Table: t.ref}
+	defer func() { l.collected(&info, err) }()
 	for _, f := range ready {
 		if err := t.bucket.Delete(ctx, f.Name); err != nil {
 			return err
 		}
+		info.Files, info.Bytes = info.Files+1, info.Bytes+f.Bytes
 		l.cache.forget(t.bucket, f.Name)
 		l.deleted(t, f.Name, false)
 		t.mu.Lock()
@@ -174,6 +177,12 @@ func (t *table) deletable(before time.Time) []*File {
 		}
 	}
 	return ready
+}
+
+func (l *Lake) collected(info *CollectInfo, err error) {
+	if info.Err = err; l.opts.Events.Collected != nil && (info.Files > 0 || err != nil) {
+		l.opts.Events.Collected(*info)
+	}
 }
 
 func (l *Lake) deleted(t *table, name string, orphan bool) {

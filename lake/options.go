@@ -147,6 +147,8 @@ type Events struct {
 	Checkpointed func(CheckpointInfo)
 	Deleted      func(DeleteInfo)
 	Corrupt      func(CorruptInfo)
+	// Collected is told of each round that deleted removed or orphaned files, or failed to.
+	Collected func(CollectInfo)
 	// Compacting is told when files are about to be merged; the merge goes on under the
 	// context it returns, and done is called once at the end.
 	Compacting func(context.Context, CompactInfo) (_ context.Context, done func(CompactInfo, error))
@@ -200,6 +202,18 @@ func (i *CompactInfo) add(o *CompactInfo) {
 func (i CompactInfo) String() string {
 	return fmt.Sprintf("compacted %s: %d partitions, %d failed, files %d → %d, rows %d → %d, bytes %d → %d, %s",
 		i.Table, i.Partitions, i.Failed, i.FilesIn, i.FilesOut, i.RowsIn, i.RowsOut, i.BytesIn, i.BytesOut, i.Took.Round(time.Millisecond))
+}
+
+// CollectInfo describes one round of deleting files of a table that nothing needs any more.
+type CollectInfo struct {
+	Table        row.TableRef
+	Orphans      bool // files that no entry ever named; else files that a compaction replaced
+	Files, Bytes int64
+	Err          error // what ended the round; the rest is tried again
+}
+
+func (i CollectInfo) String() string {
+	return fmt.Sprintf("collected %s: %d files, %d bytes (orphans: %t)", i.Table, i.Files, i.Bytes, i.Orphans)
 }
 
 // DeleteInfo describes one file removed from the bucket.

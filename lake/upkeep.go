@@ -81,16 +81,16 @@ var batchName = regexp.MustCompile(`^batch-[0-9]+-[0-9]+-[0-9a-f]{16}\.parquet$`
 // template; it is older than Grace; no table refers to it; its footer says that it was
 // written for this very table; and the end of the log is still where we think it is.
 // Flushes wait meanwhile, and a flush that uses an orphan again puts it anew.
-func (l *Lake) sweep(ctx context.Context, t *table) error {
+func (l *Lake) sweep(ctx context.Context, t *table) (err error) {
 	prefix, ours := t.folders()
-	var old []string
+	var old []storagelocations.Info
 	referenced := l.referenced(t.root)
 	for info, err := range t.bucket.List(ctx, prefix) {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
 		if ours(info.Name) && time.Since(info.Modified) > l.opts.Grace && !referenced[info.Name] {
-			old = append(old, info.Name)
+			old = append(old, info)
 		}
 	}
 	if len(old) == 0 {
@@ -108,7 +108,10 @@ func (l *Lake) sweep(ctx context.Context, t *table) error {
 		return err
 	}
 	referenced = l.referenced(t.root) // a flush may have come between
-	for _, name := range old {
+	info := CollectInfo{Table: t.ref, Orphans: true}
+	defer func() { l.collected(&info, err) }()
+	for _, o := range old {
+		name := o.Name
 		if referenced[name] {
 			continue
 		}
@@ -123,6 +126,7 @@ func (l *Lake) sweep(ctx context.Context, t *table) error {
 		}
 		l.cache.forget(t.bucket, name)
 		l.deleted(t, name, true)
+		info.Files, info.Bytes = info.Files+1, info.Bytes+o.Size
 	}
 	return nil
 }

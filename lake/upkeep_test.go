@@ -43,12 +43,17 @@ func TestSweepTakesOrphansOnly(t *testing.T) {
 	}
 	l.opts.Grace = time.Nanosecond
 	time.Sleep(time.Millisecond)
+	var told []CollectInfo
+	l.opts.Events.Collected = func(i CollectInfo) { told = append(told, i) }
 	if err := l.sweep(ctx, l.table(3)); err != nil {
 		t.Fatal(err)
 	}
 	gone := slices.DeleteFunc(before, func(n string) bool { return slices.Contains(names(t, b, ""), n) })
 	if len(gone) != 1 || !strings.HasPrefix(gone[0], "users/ben/app/notes/batch-2-2-") {
 		t.Errorf("deleted: %v, expected the orphan of ben alone", gone)
+	}
+	if len(told) != 1 || told[0].Files != 1 || told[0].Bytes == 0 || !told[0].Orphans {
+		t.Errorf("the sweep tells %+v, expected one orphan with its bytes", told)
 	}
 }
 
@@ -77,6 +82,8 @@ func TestRemovedFilesWaitForReaders(t *testing.T) {
 	}
 	l.opts.Grace = time.Nanosecond
 	time.Sleep(time.Millisecond)
+	var told []CollectInfo
+	l.opts.Events.Collected = func(i CollectInfo) { told = append(told, i) }
 	step := func(want int) {
 		t.Helper()
 		if err := l.buryDead(ctx, tb); err != nil {
@@ -98,6 +105,9 @@ func TestRemovedFilesWaitForReaders(t *testing.T) {
 	m.Release()
 	m.Release() // more calls do nothing
 	step(1)
+	if len(told) != 1 || told[0].Files != 1 || told[0].Bytes != m.Files[0].Bytes || told[0].Orphans {
+		t.Errorf("told of %+v, expected the first file of %d bytes", told, m.Files[0].Bytes)
+	}
 	if len(tb.dead) != 0 || len(tb.pins) != 0 {
 		t.Errorf("left over: dead %v, pins %v", tb.dead, tb.pins)
 	}
