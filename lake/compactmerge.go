@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -31,6 +32,11 @@ func (l *Lake) merge(ctx context.Context, t *table, c *compaction) error {
 		return nil
 	})
 	w.merge = randomName()
+	var replaces []string
+	for _, f := range c.inputs {
+		replaces = append(replaces, hashOf(f.Name))
+	}
+	w.inputs = strings.Join(replaces, " ")
 
 	var h cursors
 	defer func() {

@@ -40,6 +40,7 @@ type writer struct {
 	rows   int // of a row group
 
 	merge   string // of a compaction: makes its files like no others
+	inputs  string // of a compaction: metaReplaces
 	fileMax int64  // bytes
 	done    func(*fileEntry, []byte) error
 
@@ -296,6 +297,7 @@ func (w *writer) closeFile() error {
 	meta(metaMaxSeq, strconv.FormatUint(uint64(f.MaxSeq), 10))
 	if w.merge != "" {
 		meta(metaMerge, w.merge)
+		meta(metaReplaces, w.inputs)
 	}
 	if err := w.w.Close(); err != nil {
 		return fmt.Errorf("encode: %w", err)
@@ -350,6 +352,10 @@ const (
 // metaMerge names the merge that wrote a file. Each has its own, so that no compaction
 // writes a file again that an earlier one has left: the sweep may be deleting that.
 const metaMerge = "kalamdb.merge"
+
+// metaReplaces are the hashes in the names of the files that a merge replaces, for a
+// Rebuild: some of them may still be there when the log cannot be read any more.
+const metaReplaces = "kalamdb.replaces"
 
 func tableID(id uint64) string { return fmt.Sprintf("%016x", id) }
 

@@ -48,6 +48,7 @@ func TestMisspelt(t *testing.T) {
 		{"token --user a --role king", "--role: "},
 		{"token --user a --ttl 0s", "--ttl is 0s, expected more than 0"},
 		{"verify", "the data directory: stat "},
+		{"doctor", "the data directory: stat "},
 		{"verify --bucket-only --storage ftp://x", "invalid storage url"},
 		{"serve --config absent.toml", "read config: open absent.toml"},
 		{"serve --log-level loud", `log.level is "loud", expected debug, info, warn or error`},

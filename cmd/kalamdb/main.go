@@ -5,6 +5,7 @@
 //	kalamdb sql      send it SQL, or talk to it       (sql.go, repl.go, format.go)
 //	kalamdb watch    print changes as they happen     (watch.go)
 //	kalamdb verify   read and compare all that is stored (verify.go)
+//	kalamdb doctor   examine a stopped server, rebuild its logs (doctor.go)
 //	kalamdb version  say what this binary is          (version.go)
 //
 // Settings live in config.go: one struct with every key and default, filled by
