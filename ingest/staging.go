@@ -59,11 +59,10 @@ func (b *Buffer) Stage(ctx context.Context, p row.Partition, s *row.Schema) (*St
 	st := &Staging{b: b, ref: p, prefix: partitionPrefix(p), schema: s, batch: b.db.NewBatch()}
 	invariant(b.streamOf(p.Table) == nil, "a stream is not staged")
 	if err := b.control(context.Background(), func(g *group) {
-		st.num = 1
+		st.num = 2
 		if q := b.parts[idOf(p)]; q != nil {
-			st.num = q.active.num
+			st.num = b.nextGeneration(q)
 		}
-		st.num++
 		b.seq.staged = st
 		must(g.batch.Set(stagingKey(st.prefix, st.num), []byte{recordVersion}, nil))
 	}); err != nil {

@@ -140,8 +140,11 @@ func TestStagingRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.commit(ana, insert(15, "first"))
-	if _, err := st.Commit(t.Context()); !errors.As(err, &dup) || string(dup.Key) != string(keyOf(15)) {
+	if _, err := st.Commit(t.Context()); !errors.Is(err, ErrConflict) {
 		t.Errorf("somebody was faster: %v", err)
+	}
+	if err := b.check(st); !errors.As(err, &dup) || string(dup.Key) != string(keyOf(15)) {
+		t.Errorf("and the check after it: %v", err)
 	}
 	_ = st.Close()
 	st = b.stage(ana, 10, 14)
@@ -161,6 +164,99 @@ func TestStagingRefused(t *testing.T) {
 	}
 	if err := st.Close(); err != nil || b.staged() != 0 {
 		t.Errorf("close: %v, %d keys left", err, b.staged())
+	}
+}
+
+// Rows that came while a staging was open are sealed by its commit, and another staging of
+// the partition writes elsewhere while they wait for the lake.
+func TestStagingBesideSealedRows(t *testing.T) {
+	gate := make(chan struct{})
+	sink := newFakeSink()
+	b := start(t, Options{FS: vfs.NewMem(), Sink: sink, Policy: never})
+	b.commit(ana, insert(1, "before"))
+	st := b.stage(ana, 10, 20)
+	b.flushAll()
+	b.commit(ana, insert(2, "meanwhile"))
+	sink.before = func(row.TableRef) error { <-gate; return nil }
+	b.commitStaged(st)
+	st = b.stage(ana, 30, 5000) // more than one batch
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	b.flushAll()
+	stored := sink.stored(ana)
+	if r, there := stored[string(keyOf(2))]; len(stored) != 13 || !there || r.Seq < 2 {
+		t.Fatalf("%d rows in the lake, expected 13; row 2: %t %+v", len(stored), there, r)
+	}
+}
+
+// However much others write, the commit comes to an end: the sequencer looks only at the
+// last of it.
+func TestStagingCatchesUp(t *testing.T) {
+	b := start(t, Options{FS: vfs.NewMem(), Policy: never})
+	st := b.stage(ana, 1, 20)
+	if err := b.check(st); err != nil {
+		t.Fatal(err)
+	}
+	for id := int64(100); id < 100+3*missedChangesMax; id += 100 {
+		var many []Mutation
+		for i := range int64(100) {
+			many = append(many, insert(id+i, "others"))
+		}
+		b.commit(ana, many...)
+	}
+	if _, err := st.Commit(t.Context()); err != nil {
+		t.Errorf("%d rows of others came after the check: %v", 3*missedChangesMax, err)
+	}
+	_ = st.Close()
+}
+
+// What is committed behind a staging in one group is told after it: who has heard of a Seq
+// looks for nothing below it any more.
+func TestStagingIsToldInOrder(t *testing.T) {
+	h := &heard{}
+	b := start(t, Options{FS: vfs.NewMem(), Policy: never, Observer: h})
+	st := b.stage(ana, 1, 20)
+	if err := b.check(st); err != nil {
+		t.Fatal(err)
+	}
+	open, held := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	queued := func(n int) {
+		for {
+			b.queue.mu.Lock()
+			waiting := len(b.queue.waiting)
+			b.queue.mu.Unlock()
+			if waiting == n {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	all.Go(func() {
+		if err := b.control(context.Background(), func(*group) { close(held); <-open }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	all.Go(func() {
+		if _, err := st.Commit(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	queued(1)
+	all.Go(func() { b.commit(ana, insert(100, "behind")) })
+	queued(2)
+	close(open)
+	all.Wait()
+	_ = st.Close()
+	b.commit(ben, insert(1, "the end"))
+	for len(h.all()) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	if told := h.all(); told[1].Changes[0].New.Values == nil || told[0].Changes[0].New.Values != nil {
+		t.Errorf("the row behind the staging was told first")
 	}
 }
 

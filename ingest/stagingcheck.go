@@ -123,6 +123,70 @@ func (st *Staging) twice() error {
 	return &DuplicateError{Partition: st.ref, Key: change.Key}
 }
 
+// catchUp moves the moment of Check forward, outside of the sequencer, so that few changes
+// are left for checkMissed however fast others write. ErrConflict says that one of them has
+// a key of the staging, which is for Check to judge.
+func (st *Staging) catchUp(ctx context.Context) error {
+	for n := missedChangesMax; n >= missedChangesMax/2; {
+		var err error
+		if n, err = st.skim(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skim looks at all changes since the moment of Check, and says how many there were.
+func (st *Staging) skim(ctx context.Context) (n int, err error) {
+	b := st.b
+	it, err := b.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendChangeKey(nil, st.prefix, st.seen+1), UpperBound: appendChangeKey(nil, st.prefix, row.SeqMax),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	b.mu.Lock() // the state knows of a trim before the iterator can miss what it drops
+	trimmed := b.floors.trimmed
+	if p := b.parts[idOf(st.ref)]; p != nil {
+		trimmed = max(trimmed, p.logTrimmed)
+	}
+	b.mu.Unlock()
+	if trimmed > st.seen {
+		return 0, ErrConflict
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		c, _, err := decodeChange(it.Value())
+		if err != nil {
+			return n, err
+		}
+		there, err := st.has(c.Key)
+		if err == nil && there {
+			err = ErrConflict
+		}
+		if n++; n%missedChangesMax == 0 {
+			err = errors.Join(err, ctx.Err())
+		}
+		if err != nil {
+			return n, err
+		}
+		st.seen = changeSeq(it.Key())
+	}
+	return n, it.Error()
+}
+
+// has says whether a row of the staging has the key.
+func (st *Staging) has(key []byte) (bool, error) {
+	_, closer, err := st.b.db.Get(append(appendGeneration(nil, st.prefix, st.num), key...))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, closer.Close()
+}
+
 // checkMissed compares the keys with the rows that came since the moment of Check. It
 // runs in the sequencer.
 func (st *Staging) checkMissed(p *partition) error {
@@ -160,11 +224,7 @@ func (st *Staging) checkMissed(p *partition) error {
 }
 
 func (st *Staging) checkChanged(p *partition, key []byte) error {
-	_, closer, err := st.b.db.Get(append(appendGeneration(nil, p.prefix, st.num), key...))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
-	if err = errors.Join(err, closer.Close()); err != nil {
+	if there, err := st.has(key); err != nil || !there {
 		return err
 	}
 	v, err := st.b.newest(p, key)

@@ -21,6 +21,9 @@ const sealedTriesMax = 20
 func (st *Staging) Commit(ctx context.Context) (Commit, error) {
 	b := st.b
 	for try := 1; ; try++ {
+		if err := st.catchUp(ctx); err != nil {
+			return Commit{}, err
+		}
 		var done Commit
 		var refused error
 		if err := b.control(ctx, func(g *group) { done, refused = st.commit(g) }); err != nil {

@@ -17,11 +17,12 @@ func (b *Buffer) sync() {
 			r.done <- struct{}{} // r is the caller's from here on
 		}
 		clear(reqs)
-		for _, batch := range g.batches {
-			b.o.Observer.Committed(batch)
-		}
+		// First: it is a control, so that all other commits of its group come after it.
 		if g.bulk != nil && b.o.Observer != nil {
 			b.o.Observer.CommittedBulk(g.bulk.ref, g.last)
+		}
+		for _, batch := range g.batches {
+			b.o.Observer.Committed(batch)
 		}
 		if g.batch != nil {
 			must(g.batch.Close())
