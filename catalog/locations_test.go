@@ -3,9 +3,12 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"kalamdb/storagelocations"
@@ -41,7 +44,7 @@ func TestLocationVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Location, m.LocationVersion, m.Root, m.Path = "cold", l.Version, "s3://x", storagelocations.DefaultUser
+		m.Location, m.LocationVersion, m.Root, m.Path = "cold", l.Version, l.Path, storagelocations.DefaultUser
 		if made[name], err = c.CreateTable(ctx, m); err != nil {
 			t.Fatal(err)
 		}
@@ -162,4 +165,76 @@ func TestLocationWithoutVersion(t *testing.T) {
 	if want := (LocationVersion{Version: 1, Type: "s3", Path: "s3://b/p"}); err != nil || !reflect.DeepEqual(l.LocationVersion, want) {
 		t.Fatalf("%+v, %v; want %+v", l, err, want)
 	}
+}
+
+// Tables are made while their location is altered and dropped: each one's place is known.
+func TestLocationsUnderChange(t *testing.T) {
+	ctx := t.Context()
+	b := storagelocations.NewMemory()
+	c := open(t, b)
+	var wg sync.WaitGroup
+	made := make([]int, 4)
+	for i := range made {
+		wg.Go(func() {
+			for n := 0; made[i] < 30; n++ {
+				l, err := c.Location("cold")
+				if err != nil { // it is dropped at the moment
+					runtime.Gosched()
+					continue
+				}
+				m := messages("default", fmt.Sprintf("t%d_%d", i, n))
+				m.Location, m.LocationVersion, m.Root, m.Path = "cold", l.Version, l.Path, storagelocations.DefaultUser
+				switch table, err := c.CreateTable(ctx, m); {
+				case err == nil:
+					made[i]++
+					if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path != table.Root {
+						t.Errorf("table %s at %s has the place %+v, %v", table.Ref, table.Root, v, err)
+					}
+				case errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
+				default:
+					t.Error(err)
+				}
+				if n%3 == 0 {
+					if table, err := c.DropTable(ctx, "default", m.Ref.Name); err == nil {
+						if err := c.ForgetTable(ctx, table); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		})
+	}
+	change := func(n int) {
+		err := c.CreateLocation(ctx, Location{Name: "cold", LocationVersion: LocationVersion{Path: fmt.Sprintf("file:///p%d", n%7)}})
+		if l, found := c.Location("cold"); errors.Is(err, ErrExists) && found == nil {
+			_, err = c.AlterLocation(ctx, l, LocationVersion{Path: fmt.Sprintf("file:///p%d", n%5)})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if n%4 == 0 {
+			if err := c.DropLocation(ctx, "cold"); err != nil && !errors.Is(err, ErrInUse) {
+				t.Error(err)
+			}
+		}
+	}
+	created := make(chan struct{})
+	go func() { wg.Wait(); close(created) }()
+	for n := 0; ; n++ {
+		select {
+		case <-created:
+		default:
+			change(n)
+			continue
+		}
+		break
+	}
+	for _, c := range []*Catalog{c, open(t, b)} {
+		for _, table := range c.Tables() {
+			if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path != table.Root {
+				t.Errorf("table %s at %s has the place %+v, %v", table.Ref, table.Root, v, err)
+			}
+		}
+	}
+	mustEqualBucket(t, c)
 }

@@ -141,8 +141,10 @@ func (c *Catalog) CreateTable(ctx context.Context, t Table) (*Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.LocationVersion != 0 && t.LocationVersion != l.Version {
-			return nil, fmt.Errorf("storage location %s was %w", l.Name, ErrConflict)
+		if t.LocationVersion != 0 {
+			if root, err := l.Root(); err != nil || t.LocationVersion != l.Version || t.Root != root { // altered, or dropped and made again
+				return nil, fmt.Errorf("storage location %s was %w", l.Name, ErrConflict)
+			}
 		}
 		t.LocationVersion = l.Version
 	}

@@ -48,12 +48,15 @@ type storageConfig struct {
 }
 
 type s3Config struct {
-	Region    string `koanf:"region"`
-	Endpoint  string `koanf:"endpoint"`
-	AccessKey string `koanf:"access_key"`
-	SecretKey string `koanf:"secret_key"`
-	PathStyle bool   `koanf:"path_style"`
-	Checksums string `koanf:"checksums"`
+	Region         string `koanf:"region"`
+	Endpoint       string `koanf:"endpoint"`
+	AccessKey      string `koanf:"access_key"`
+	SecretKey      string `koanf:"secret_key"`
+	CredentialsRef string `koanf:"credentials_ref"`
+	PathStyle      bool   `koanf:"path_style"`
+	Checksums      string `koanf:"checksums"`
+	SSE            string `koanf:"sse"`
+	SSEKMSKeyID    string `koanf:"sse_kms_key_id"`
 }
 
 type authConfig struct {
@@ -160,7 +163,9 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 		S3: storagelocations.S3Options{
 			Region: c.Storage.S3.Region, Endpoint: c.Storage.S3.Endpoint,
 			AccessKey: c.Storage.S3.AccessKey, SecretKey: c.Storage.S3.SecretKey,
-			PathStyle: c.Storage.S3.PathStyle, Checksums: c.Storage.S3.Checksums,
+			Credentials: c.Storage.S3.CredentialsRef,
+			PathStyle:   c.Storage.S3.PathStyle, Checksums: c.Storage.S3.Checksums,
+			SSE: c.Storage.S3.SSE, SSEKMSKeyID: c.Storage.S3.SSEKMSKeyID,
 		},
 		FlushOnClose: c.Ingest.FlushOnShutdown,
 		Logger:       log,
