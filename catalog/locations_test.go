@@ -183,11 +183,11 @@ func TestLocationsUnderChange(t *testing.T) {
 					continue
 				}
 				m := messages("default", fmt.Sprintf("t%d_%d", i, n))
-				m.Location, m.LocationVersion, m.Root, m.Path = "cold", l.Version, l.Path, storagelocations.DefaultUser
+				m.Location, m.LocationVersion, m.Root, m.Path = "cold", l.Version, l.Path+"/users", "${user_id}/${table}"
 				switch table, err := c.CreateTable(ctx, m); {
 				case err == nil:
 					made[i]++
-					if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path != table.Root {
+					if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path+"/users" != table.Root {
 						t.Errorf("table %s at %s has the place %+v, %v", table.Ref, table.Root, v, err)
 					}
 				case errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
@@ -231,7 +231,7 @@ func TestLocationsUnderChange(t *testing.T) {
 	}
 	for _, c := range []*Catalog{c, open(t, b)} {
 		for _, table := range c.Tables() {
-			if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path != table.Root {
+			if v, ok, err := c.LocationOf(table); err != nil || !ok || v.Path+"/users" != table.Root {
 				t.Errorf("table %s at %s has the place %+v, %v", table.Ref, table.Root, v, err)
 			}
 		}

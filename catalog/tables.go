@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kalamdb/row"
@@ -142,7 +143,8 @@ func (c *Catalog) CreateTable(ctx context.Context, t Table) (*Table, error) {
 			return nil, err
 		}
 		if t.LocationVersion != 0 {
-			if root, err := l.Root(); err != nil || t.LocationVersion != l.Version || t.Root != root { // altered, or dropped and made again
+			root, err := l.Root()
+			if err != nil || t.LocationVersion != l.Version || !strings.HasPrefix(t.Root+"/", root+"/") { // altered, or dropped and made again
 				return nil, fmt.Errorf("storage location %s was %w", l.Name, ErrConflict)
 			}
 		}
