@@ -68,7 +68,6 @@ func StartVersityGW(t testing.TB) storagelocations.S3Options {
 type s3Store struct {
 	name     string
 	variable string // of the environment, with the path of the program
-	flag     string // of minio-dev, which prints where it is
 	health   string // path that answers when it is ready
 	build    func() (string, error)
 	args     func(address, data, health string) []string
