@@ -145,9 +145,10 @@ func (b *Buffer) plan(ctx context.Context, now time.Time) []*round {
 	defer b.mu.Unlock()
 	var rounds []*round
 	for _, t := range b.tables {
-		if t.running != nil || (t.first == nil && len(t.ready) == 0) {
+		if t.running != nil || (t.first == nil && len(t.ready) == 0 && len(t.aside) == 0) {
 			continue
 		}
+		t.release(now)
 		rows, age := b.o.Policy(t.ref)
 		if rows > 0 && (t.rows <= 0 || rows < t.rows) {
 			b.lookAgain(t, rows)
@@ -202,6 +203,8 @@ func (t *table) pick(now time.Time) *round {
 		switch {
 		case p.gone || (p.active.rows == 0 && p.sealed.num == 0):
 			p.queued, p.urgent = false, false
+		case now.Before(p.retryAt) && !p.urgent: // release brings it back
+			p.queued = false
 		case waiting && !p.urgent, len(r.parts) >= roundPartitionsMax, bytes >= roundBytesMax:
 			rest = append(rest, p)
 		default:

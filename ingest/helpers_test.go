@@ -71,6 +71,7 @@ type fakeSink struct {
 	claims    int
 	claimErr  error
 
+	poison row.UserID                     // the rows of this user cannot be stored
 	before func(table row.TableRef) error // may fail the flush before it has an effect
 	after  func(table row.TableRef) error // or after it
 }
@@ -87,6 +88,9 @@ func (s *fakeSink) Flush(ctx context.Context, table row.TableRef, segs []row.Seg
 	}
 	staged := make([]map[string]row.Row, len(segs))
 	for i, seg := range segs {
+		if s.poison != "" && seg.Partition.User == s.poison {
+			return fmt.Errorf("round: %w", &row.PartitionError{Partition: seg.Partition, Err: errors.New("poisoned")})
+		}
 		staged[i] = map[string]row.Row{}
 		last := ""
 		err := seg.Scan(func(key []byte, r *row.Row) error {

@@ -32,6 +32,7 @@ type partition struct {
 	urgent     bool       // somebody waits for it: no back-off
 	flushing   bool       // in a running round
 	waiters    int        // Flush calls that wait for it
+	retryAt    time.Time  // in quarantine until then
 }
 
 // A maxKey is an upper bound of the keys of a generation.
@@ -62,6 +63,8 @@ type table struct {
 	first, last *partition
 
 	ready []*partition // due, whatever their age, or sealed before and not flushed yet
+
+	aside []*partition // in quarantine
 
 	rows    int // the policy when the table was last looked at: fewer rows make more due
 	running *round

@@ -118,7 +118,9 @@ func (b *Buffer) segment(p *partition) row.Segment {
 			}
 			var r row.Row
 			for ; c.ok; c.next() {
-				if err := c.row(&r); err != nil {
+				if err := c.row(&r); errors.Is(err, ErrCorrupt) {
+					return &row.PartitionError{Partition: ref, Err: err}
+				} else if err != nil {
 					return fmt.Errorf("read %s: %w", ref, err)
 				}
 				if err := yield(c.key(), &r); err != nil {
@@ -234,9 +236,14 @@ func (b *Buffer) endRound(r *round, err error) {
 	t := r.table
 	t.running = nil
 	b.rounds--
-	if err == nil {
+	poisoned := r.poisoned(err)
+	switch {
+	case err == nil:
 		t.failed, t.retryAt = 0, time.Time{}
-	} else {
+	case poisoned != nil:
+		b.flushFailures.Add(1)
+		b.quarantine(poisoned, err)
+	default:
 		b.flushFailures.Add(1)
 		wait := min(retryMin<<min(t.failed, 20), retryMax)
 		t.failed++
@@ -248,7 +255,10 @@ func (b *Buffer) endRound(r *round, err error) {
 	}
 	for _, p := range r.parts {
 		p.flushing = false
-		if p.gone {
+		if err == nil {
+			p.retryAt = time.Time{}
+		}
+		if p.gone || p == poisoned {
 			continue
 		}
 		p.urgent = p.waiters > 0

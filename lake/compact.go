@@ -64,11 +64,16 @@ func (l *Lake) Compact(ctx context.Context, table row.TableRef) (CompactInfo, er
 	}
 	start := time.Now()
 	users := t.users()
+	merged := map[row.UserID]struct{}{}
 	for len(users) > 0 && err == nil {
 		var info CompactInfo
 		info, users, err = l.compact(ctx, t, users, true, nil)
 		total.add(&info)
+		for _, u := range info.users {
+			merged[u] = struct{}{}
+		}
 	}
+	total.Partitions = len(merged)
 	total.Took = time.Since(start)
 	if err != nil {
 		return total, fmt.Errorf("compact %s: %w", table, err)
@@ -165,6 +170,7 @@ func (l *Lake) compact(ctx context.Context, t *table, users []row.UserID, all bo
 	}
 	for _, c := range work {
 		info.Partitions++
+		info.users = append(info.users, c.user)
 		info.FilesIn += int64(len(c.inputs))
 		for _, f := range c.inputs {
 			info.RowsIn += f.Rows

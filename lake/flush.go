@@ -99,6 +99,10 @@ func (l *Lake) round(ctx context.Context, t *table, segs []row.Segment) error {
 		g.Go(func() error {
 			c, err := l.store(gctx, t, seg)
 			if err != nil {
+				var known *row.PartitionError
+				if isCorrupt(err) && !errors.As(err, &known) {
+					return &row.PartitionError{Partition: seg.Partition, Err: err}
+				}
 				return fmt.Errorf("%s: %w", seg.Partition, err)
 			}
 			mu.Lock()

@@ -177,3 +177,25 @@ func TestReusedWritersNameColumns(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the rows of one partition is said of it alone, so that the buffer can
+// flush the others without it.
+func TestFlushNamesTheCorruptPartition(t *testing.T) {
+	table := notes(3)
+	l := openLake(t, storagelocations.NewMemory(), Options{}, table)
+	short := segment(table, "ana", note(1, 1, "a value missing"))
+	scan := short.Scan
+	short.Scan = func(yield func([]byte, *row.Row) error) error {
+		return scan(func(key []byte, r *row.Row) error {
+			r.Values = r.Values[:1]
+			return yield(key, r)
+		})
+	}
+	good := segment(table, "ben", note(1, 2, "fine"))
+	err := l.Flush(context.Background(), table.Ref, []row.Segment{short, good})
+	var e *row.PartitionError
+	if !errors.As(err, &e) || e.Partition != short.Partition || !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("Flush = %v, expected a PartitionError of ana", err)
+	}
+	mustFlush(t, l, good)
+}

@@ -185,6 +185,7 @@ type CompactInfo struct {
 	Table      row.TableRef
 	Partitions int
 	Failed     int // of them, left as they were
+	users      []row.UserID
 	FilesIn, FilesOut,
 	RowsIn, RowsOut,
 	BytesIn, BytesOut int64
