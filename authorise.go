@@ -10,6 +10,9 @@ import (
 // alone. With early, the caller's expressions pass the gate too, because an earlier
 // statement would otherwise run first.
 func (db *DB) authorise(s *statement, early bool) error {
+	if err := db.refuseReadOnly(s); err != nil {
+		return err
+	}
 	need := auth.User
 	switch st := s.Statement.(type) {
 	case *sql.Unsupported:

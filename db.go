@@ -38,12 +38,15 @@ type DB struct {
 	bucket  storagelocations.Bucket // of the location `default`
 	buckets *tableBuckets           // of the others
 	catalog *catalog.Catalog
-	lake    *lake.Lake
-	hub     *live.Hub
-	buffer  *ingest.Buffer
-	engine  *query.Engine
-	jobs    *jobs.Table
-	audit   *audit.Log
+
+	readOnly bool // see readonly.go
+
+	lake   *lake.Lake
+	hub    *live.Hub
+	buffer *ingest.Buffer
+	engine *query.Engine
+	jobs   *jobs.Table
+	audit  *audit.Log
 
 	writers     partitionLocks
 	defaults    defaultCache
@@ -83,7 +86,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
 		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
-		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout}
+		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, readOnly: o.ReadOnly, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())
@@ -103,15 +106,12 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 		return nil, err
 	}
 	db.places = storagelocations.NewPlaces(storagelocations.Options{S3: o.S3})
-	if db.bucket, err = db.places.Bucket(ctx, o.storageURL()); err != nil {
-		return nil, err
-	}
-	if db.catalog, err = catalog.Open(ctx, db.bucket); err != nil {
+	if err := db.openCatalog(ctx, o); err != nil {
 		return nil, err
 	}
 	db.catalog.OnUsers(db.userWatch.tell)
 	db.buckets = newTableBuckets(db.catalog, db.places)
-	o.Lake.Meta, o.Lake.Bucket, o.Lake.Tables = db.bucket, db.buckets.of, db.catalog.TableByID
+	o.Lake.Meta, o.Lake.Bucket, o.Lake.Tables = db.bucket, db.bucketOf, db.catalog.TableByID
 	o.Lake.Oldest = func() (row.Seq, time.Time, bool) { return db.buffer.OldestView() }
 	o.Lake.Events.Compacting, o.Lake.Events.Collected = db.compactJob, db.collectJob
 	if db.lake, err = lake.Open(ctx, o.Lake, db.catalog.Tables()); err != nil {
@@ -122,6 +122,9 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	o.Ingest.Sink, o.Ingest.Observer, o.Ingest.Policy, o.Ingest.Events = db.lake, db.hub, db.flushPolicy, db.flushJobs()
 	o.Ingest.SchemaVersion = db.schemaVersion
 	o.Ingest.Stream, o.Ingest.Listening = db.streamPolicy, db.hub.Listening
+	if db.readOnly {
+		o.Ingest.Sink = nil
+	}
 	if db.buffer, err = ingest.Open(o.Ingest); err != nil {
 		return nil, err
 	}
@@ -152,6 +155,10 @@ func (db *DB) run() {
 		})
 	}
 	watch("ingest", db.buffer.Run)
+	if db.readOnly {
+		watch("lake", db.follow)
+		return
+	}
 	watch("lake", db.lake.Run)
 	for _, t := range db.catalog.Dropped() {
 		db.removeDropped(t)
@@ -193,7 +200,7 @@ func (db *DB) Close() error {
 // lastFlush moves what is buffered to the lake, if that is asked for and possible in the
 // time for it. What stays is there at the next start.
 func (db *DB) lastFlush() {
-	if db.flushOnClose <= 0 || db.failure.Load() != nil {
+	if db.readOnly || db.flushOnClose <= 0 || db.failure.Load() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), db.flushOnClose)

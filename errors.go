@@ -33,6 +33,7 @@ const (
 	CodeNotFound          = "NOT_FOUND"
 	CodeNotSupportedYet   = "NOT_SUPPORTED_YET"
 	CodeForbidden         = "FORBIDDEN"
+	CodeReadOnly          = "READ_ONLY"
 	CodeUnauthenticated   = "UNAUTHENTICATED"
 	CodeUserNotFound      = "USER_NOT_FOUND"
 	CodeWrongTableType    = "WRONG_TABLE_TYPE"

@@ -25,6 +25,10 @@ type Options struct {
 	// Storage is the url of the location `default`, which also holds the catalog:
 	// s3://bucket/prefix or file:///absolute/path. "" is <DataDir>/storage.
 	Storage string
+	// ReadOnly reads what another server keeps in Storage, and follows it: rows appear
+	// here some seconds after they were flushed there. Nothing is written but in DataDir,
+	// which must be one of its own.
+	ReadOnly bool
 	// S3 is how every s3:// url is reached. Empty fields come from the standard
 	// AWS environment and profile.
 	S3 storagelocations.S3Options

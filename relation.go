@@ -92,7 +92,7 @@ func (ts *tableSources) at(ctx context.Context, p row.Partition) (*frozenPartiti
 	}
 	m := &frozenPartition{snap: snap, manifest: ts.db.lake.Manifest(p)}
 	m.files = m.manifest.Files
-	if slices.ContainsFunc(m.files, func(f *lake.File) bool { return f.MaxSeq > snap.Seq() }) {
+	if !ts.db.readOnly && slices.ContainsFunc(m.files, func(f *lake.File) bool { return f.MaxSeq > snap.Seq() }) {
 		m.files = slices.DeleteFunc(slices.Clone(m.files), func(f *lake.File) bool { return f.MaxSeq > snap.Seq() })
 	}
 	if ts.frozen == nil {

@@ -44,6 +44,9 @@ type Subscription struct {
 // snapshot is taken, and drops what the snapshot has: so there is no gap and no
 // repeat between the two.
 func (db *DB) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
+	if db.readOnly {
+		return nil, db.failed(readOnlyError("a live query"), 0)
+	}
 	s, err := db.subscribe(ctx, req)
 	for try := 1; errors.Is(err, ingest.ErrAltered) && try < commitTriesMax; try++ {
 		s, err = db.subscribe(ctx, req)

@@ -192,3 +192,34 @@ func (c *Catalog) Location(name string) (Location, error) {
 	}
 	return Location{}, notFound("storage location", name, append(slices.Sorted(maps.Keys(s.locations)), DefaultName))
 }
+
+// Refresh reads the documents that have changed since they were read last, for one who
+// follows another server's catalog: see Inspect.
+func (c *Catalog) Refresh(ctx context.Context) error {
+	c.change.Lock()
+	defer c.change.Unlock()
+	there := map[string]bool{}
+	for info, err := range c.bucket.List(ctx, folder) {
+		if err != nil {
+			return fmt.Errorf("refresh catalog: %w", err)
+		}
+		if !strings.HasSuffix(info.Name, suffix) {
+			continue
+		}
+		there[info.Name] = true
+		if e, ok := c.entries[info.Name]; ok && e.etag == info.ETag {
+			continue
+		}
+		e, err := c.read(ctx, info.Name)
+		if err != nil {
+			return fmt.Errorf("refresh catalog: %w", err)
+		}
+		c.saw(info.Name, e)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.entries)) {
+		if !there[name] {
+			c.saw(name, entry{})
+		}
+	}
+	return nil
+}

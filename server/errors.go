@@ -44,6 +44,7 @@ var statuses = map[string]int{
 	"WRONG_TABLE_TYPE":    400,
 	codeUnauthenticated:   401,
 	"FORBIDDEN":           403,
+	"READ_ONLY":           403,
 	"FORBIDDEN_FUNCTION":  403,
 	"FORBIDDEN_STATEMENT": 403,
 	"NOT_FOUND":           400, // of something a statement names; an unknown route answers 404 by itself

@@ -21,9 +21,12 @@ import (
 // test holds the two together. What a value may be is checked by the package whose
 // Options it ends in; for numbers and times 0 means that package's default.
 type config struct {
-	DataDir string        `koanf:"data_dir"`
-	Listen  string        `koanf:"listen"`
-	Dev     bool          `koanf:"dev"`
+	DataDir string `koanf:"data_dir"`
+	Listen  string `koanf:"listen"`
+	Dev     bool   `koanf:"dev"`
+
+	ReadOnly bool `koanf:"read_only"`
+
 	Log     logConfig     `koanf:"log"`
 	Storage storageConfig `koanf:"storage"`
 	Auth    authConfig    `koanf:"auth"`
@@ -159,7 +162,7 @@ func defaultConfig() config {
 func (c config) database(log *slog.Logger) kalamdb.Options {
 	return kalamdb.Options{
 		DataDir: c.DataDir,
-		Storage: c.Storage.URL,
+		Storage: c.Storage.URL, ReadOnly: c.ReadOnly,
 		S3: storagelocations.S3Options{
 			Region: c.Storage.S3.Region, Endpoint: c.Storage.S3.Endpoint,
 			AccessKey: c.Storage.S3.AccessKey, SecretKey: c.Storage.S3.SecretKey,

@@ -21,6 +21,7 @@ var serverFlags = map[string]string{
 	"listen":    "listen",
 	"storage":   "storage.url",
 	"dev":       "dev",
+	"read-only": "read_only",
 	"log-level": "log.level",
 }
 
@@ -49,6 +50,7 @@ func newServe() *cobra.Command {
 	c.Flags().String("data-dir", d.DataDir, "folder of the write buffer, the cache and the secret")
 	c.Flags().String("listen", d.Listen, "address to answer on")
 	c.Flags().String("storage", d.Storage.URL, "where the data lives, s3://bucket/prefix or file:///path (default <data-dir>/storage)")
+	c.Flags().Bool("read-only", d.ReadOnly, "read what another server writes to --storage, and follow it")
 	c.Flags().Bool("dev", d.Dev, "let everybody on this machine in without a token; loopback only")
 	c.Flags().String("log-level", d.Log.Level, "debug, info, warn or error")
 	return c
