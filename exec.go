@@ -77,7 +77,7 @@ func (db *DB) runTimed(ctx context.Context, s *statement) (Result, error) {
 func (db *DB) failed(err error, i int) *Error {
 	e := *asError(err)
 	e.Statement = i
-	if e.Code == CodeInternal || errors.Is(e.Cause, storagelocations.ErrCredentials) {
+	if e.Code == CodeInternal || e.Code == CodeNotReady && errors.Is(e.Cause, storagelocations.ErrCredentials) {
 		db.log.Error("statement failed", "err", e.Cause)
 	}
 	return &e

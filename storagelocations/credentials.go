@@ -70,6 +70,9 @@ func credentialsError(ref string, err error) error {
 	if errors.As(err, &none) {
 		return fmt.Errorf("%w %s: no AWS file of this machine has that profile", ErrCredentials, ref)
 	}
+	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), "failed to refresh cached credentials") {
+		err = inner // nothing was cached yet
+	}
 	return fmt.Errorf("%w %s: %w", ErrCredentials, ref, err)
 }
 
