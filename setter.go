@@ -13,8 +13,8 @@ import (
 )
 
 // A setter gives rows that are at hand their new values: those of UPDATE by key and of
-// ON CONFLICT DO UPDATE. Literals, parameters, columns, and sums of whole numbers are
-// computed right here (fast); if an assignment is none of these, DuckDB computes all
+// ON CONFLICT DO UPDATE. Literals, parameters, columns, and sums and products of two whole
+// numbers are computed right here (fast); if an assignment is none of these, DuckDB computes all
 // of them over the rows. Both give the same values.
 type setter struct {
 	c        *change
@@ -149,7 +149,7 @@ func (u *setter) fastValue(p *pair, col *row.Column, e *sql.Expr) (v row.Value, 
 		}
 		return v, true, err
 	}
-	left, op, right, ok := sql.Sum(e.Text)
+	left, op, right, ok := sql.Arithmetic(e.Text)
 	if !ok || op == 0 && !left.IsColumn {
 		return v, false, nil
 	}
@@ -160,12 +160,12 @@ func (u *setter) fastValue(p *pair, col *row.Column, e *sql.Expr) (v row.Value, 
 	if !ok {
 		return v, false, nil
 	}
-	return sum(v, op, w)
+	return arithmetic(v, op, w)
 }
 
-// sum is v + w or v - w of two values of one kind of whole number; what overflows is left
-// to DuckDB, which says so.
-func sum(v row.Value, op byte, w row.Value) (_ row.Value, ok bool, err error) {
+// arithmetic is v + w, v - w or v * w of two values of one kind of whole number; what
+// overflows is left to DuckDB, which says so.
+func arithmetic(v row.Value, op byte, w row.Value) (_ row.Value, ok bool, err error) {
 	kind := v.Kind()
 	limit := map[row.Kind]int64{row.SmallInt: 1 << 15, row.Int: 1 << 31, row.BigInt: 1 << 53}[kind]
 	switch {
@@ -175,8 +175,14 @@ func sum(v row.Value, op byte, w row.Value) (_ row.Value, ok bool, err error) {
 		return v, false, nil
 	}
 	n := v.Int() + w.Int()
-	if op == '-' {
+	switch op {
+	case '-':
 		n = v.Int() - w.Int()
+	case '*':
+		n = v.Int() * w.Int()
+		if v.Int() != 0 && n/v.Int() != w.Int() {
+			return v, false, nil // not even an int64 holds it
+		}
 	}
 	return row.IntValue(kind, n), n > -limit && n < limit, nil
 }

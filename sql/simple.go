@@ -45,14 +45,15 @@ func Equalities(f Fragment) ([]Equality, bool) {
 	}
 }
 
-// Sum takes apart an expression of the shape a, a + b or a - b; op is 0, '+' or '-'.
-func Sum(f Fragment) (left Operand, op byte, right Operand, ok bool) {
+// Arithmetic takes apart an expression of the shape a, a + b, a - b or a * b; op is 0, '+',
+// '-' or '*'.
+func Arithmetic(f Fragment) (left Operand, op byte, right Operand, ok bool) {
 	p := parser{lexer: newLexer(f.Text)}
 	p.advance()
 	if left, ok = p.operand(); !ok || p.tok.kind == tokEnd {
 		return left, 0, right, ok
 	}
-	if !p.sym('+') && !p.sym('-') {
+	if !p.sym('+') && !p.sym('-') && !p.sym('*') {
 		return left, 0, right, false
 	}
 	op = p.tok.sym

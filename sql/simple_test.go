@@ -19,12 +19,12 @@ func TestEqualities(t *testing.T) {
 	}
 }
 
-func TestSum(t *testing.T) {
+func TestArithmetic(t *testing.T) {
 	for text, want := range map[string]string{
 		"a": "a", "excluded.a": "a", "a + 1": "a+", "a - t.b": "a-b", "1 + a": "+a", "5": "", "a + -1": "a+",
-		"a * 2": "no", "a + 1 + 2": "no", "-a": "no", "a +": "no", "a[1]": "no", "a.b.c": "no", "f()": "no", "a || 'x'": "no",
+		"a * 2": "a*", "2 * a": "*a", "a / 2": "no", "a ** 2": "no", "a * 2 + 1": "no", "a + 1 + 2": "no", "-a": "no", "a +": "no", "a[1]": "no", "a.b.c": "no", "f()": "no", "a || 'x'": "no",
 	} {
-		left, op, right, ok := Sum(Fragment{Text: text})
+		left, op, right, ok := Arithmetic(Fragment{Text: text})
 		got := left.Column
 		if op != 0 {
 			got += string(op)
