@@ -44,6 +44,9 @@ func (db *DB) authorise(s *statement, early bool) error {
 	if s.req.As.Role < need {
 		return fail(CodeForbidden, "%s needs the role %s, the caller is %s", s.Verb(), need, s.req.As.Role).at(s.Start())
 	}
+	if err := refuseSystemTables(s); err != nil {
+		return err
+	}
 	if err := refuseKeys(s.Statement); err != nil {
 		return err
 	}

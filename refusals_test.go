@@ -36,6 +36,10 @@ func TestRefusedBeforeAnythingRuns(t *testing.T) {
 		"INSERT INTO app.messages (n) SELECT getenv('HOME')":                                           "FORBIDDEN_FUNCTION",
 		"DELETE FROM app.messages WHERE text = getenv('HOME')":                                         "FORBIDDEN_FUNCTION",
 		"ALTER TABLE app.messages ADD x INT DEFAULT getenv('A')":                                       "FORBIDDEN_FUNCTION",
+		"ALTER TABLE system.users ADD COLUMN x INT":                                                    kalamdb.CodeForbidden,
+		"DROP TABLE IF EXISTS system.users":                                                            kalamdb.CodeForbidden,
+		"FLUSH TABLE information_schema.tables":                                                        kalamdb.CodeForbidden,
+		"COMPACT TABLE system.jobs":                                                                    kalamdb.CodeForbidden,
 		"COPY app.messages TO '/tmp/x'":                                                                "FORBIDDEN_STATEMENT",
 	} {
 		e := wantCode(t, execAs(db, "root", "INSERT INTO app.messages (n) VALUES (1); "+second), code)

@@ -82,6 +82,31 @@ func authoriseSystemWrite(s *statement) error {
 	return nil
 }
 
+// refuseSystemTables refuses what changes or moves a table if that is one of the server's.
+func refuseSystemTables(s *statement) error {
+	var name sql.Name
+	switch st := s.Statement.(type) {
+	case *sql.AlterTable:
+		name = st.Table
+	case *sql.DropTable:
+		name = st.Table
+	case *sql.FlushTable:
+		name = st.Table
+	case *sql.CompactTable:
+		name = st.Table
+	}
+	if name.Namespace == "" {
+		name.Namespace = s.namespace
+	}
+	if name.Namespace != systemNS && name.Namespace != infoSchemaNS {
+		return nil
+	}
+	if _, err := systemTableFor(s.req.As, name.String()); err != nil {
+		return nil // there is none: what follows says so
+	}
+	return fail(CodeForbidden, "%s is kept by the server, so %s is not possible", name, s.Verb()).at(name.Pos)
+}
+
 // extraClause is the first clause of a DML statement that system tables do not have.
 func extraClause(s sql.Statement) (what string, clause *sql.Fragment) {
 	switch st := s.(type) {
