@@ -196,11 +196,8 @@ func (m *backupManifest) summary() string {
 
 // backupTable shows backups. rows counts every version of a row that is in a file.
 func backupTable(all []*backupManifest) Result {
-	res := Result{Rows: [][]row.Value{}}
-	for _, c := range []Column{{"namespace", "VARCHAR"}, {"number", "BIGINT"}, {"created_at", "TIMESTAMP"}, {"seq", "BIGINT"},
-		{"tables", "BIGINT"}, {"partitions", "BIGINT"}, {"files", "BIGINT"}, {"rows", "BIGINT"}, {"bytes", "BIGINT"}} {
-		res.Columns = append(res.Columns, c)
-	}
+	res := Result{Rows: [][]row.Value{}, Columns: []Column{{"namespace", "VARCHAR"}, {"number", "BIGINT"}, {"created_at", "TIMESTAMP"}, {"seq", "BIGINT"},
+		{"tables", "BIGINT"}, {"partitions", "BIGINT"}, {"files", "BIGINT"}, {"rows", "BIGINT"}, {"bytes", "BIGINT"}}}
 	for _, m := range all {
 		values := []row.Value{row.TextValue(m.Namespace), row.IntValue(row.BigInt, int64(m.Number)), row.IntValue(row.Timestamp, m.Time.UnixMicro())}
 		partitions, files, rows, bytes := m.totals()

@@ -206,6 +206,10 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.describe(s, st)
 	case *sql.Export:
 		return db.export(ctx, s, st)
+	case *sql.ExportUser:
+		return db.exportUser(ctx, s, st)
+	case *sql.ForgetUser:
+		return db.forgetUser(ctx, s, st)
 	case *sql.Backup:
 		return db.backup(ctx, s, st)
 	case *sql.ShowBackup:

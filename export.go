@@ -137,6 +137,11 @@ func (e *exporter) run(fill func() error) error {
 	if err == nil {
 		return nil
 	}
+	return e.undo(err)
+}
+
+// undo removes the files, because of err.
+func (e *exporter) undo(err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), transferCleanMax)
 	defer cancel()
 	for _, f := range e.files {

@@ -53,19 +53,20 @@ type Buffer struct {
 	// mu guards what follows and the state of partitions and tables. The sequencer is
 	// the only writer of parts, tables, node, floors, epochs, marks and the records, so it
 	// reads those without mu. Nothing blocks under it.
-	mu      sync.Mutex
-	parts   map[partitionID]*partition
-	streams map[*partition]struct{} // those of parts that are streams
-	tables  map[uint64]*table
-	dropped map[uint64]struct{} // tables that were dropped since the start
-	node    node
-	floors  floors
-	epochs  uint64 // the largest epoch ever given out
-	marks   []mark // ascending; the log is trimmed up to the first
-	waits   map[*flushWait]struct{}
-	rounds  int    // running
-	started uint64 // rounds since the start
-	stopped bool   // no more rounds and Flush calls
+	mu         sync.Mutex
+	parts      map[partitionID]*partition
+	streams    map[*partition]struct{} // those of parts that are streams
+	tables     map[uint64]*table
+	dropped    map[uint64]struct{}      // tables that were dropped since the start
+	forgetting map[partitionID]struct{} // no round takes them: see Forget
+	node       node
+	floors     floors
+	epochs     uint64 // the largest epoch ever given out
+	marks      []mark // ascending; the log is trimmed up to the first
+	waits      map[*flushWait]struct{}
+	rounds     int    // running
+	started    uint64 // rounds since the start
+	stopped    bool   // no more rounds and Flush calls
 }
 
 // Run works until ctx is done: it commits, flushes and trims. It returns when

@@ -118,7 +118,7 @@ func (p *partition) allow(w *Write, m *Mutation, v version) error {
 			return ErrConflict
 		}
 		return nil
-	case w.Epoch != p.epoch:
+	case w.Epoch != p.epoch || p.draining:
 		return ErrConflict
 	}
 	return nil

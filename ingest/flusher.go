@@ -158,7 +158,7 @@ func (b *Buffer) plan(ctx context.Context, now time.Time) []*round {
 		if len(t.ready) == 0 || b.rounds == roundsMax {
 			continue
 		}
-		if r := t.pick(now); len(r.parts) > 0 {
+		if r := t.pick(now, b.forgetting); len(r.parts) > 0 {
 			r.ctx, r.cancel = context.WithCancel(ctx)
 			r.done = make(chan struct{})
 			b.started++
@@ -193,19 +193,20 @@ func (t *table) enqueueAged(now time.Time, age time.Duration) {
 }
 
 // pick takes partitions from t.ready for one round. While the table backs off, only
-// those that somebody waits for.
-func (t *table) pick(now time.Time) *round {
+// those that somebody waits for; those that are held stay where they are.
+func (t *table) pick(now time.Time, held map[partitionID]struct{}) *round {
 	r := &round{table: t}
 	waiting := now.Before(t.retryAt)
 	var bytes int64
 	rest := t.ready[:0]
 	for _, p := range t.ready {
+		_, isHeld := held[idOf(p.ref)]
 		switch {
 		case p.gone || (p.active.rows == 0 && p.sealed.num == 0):
 			p.queued, p.urgent = false, false
 		case now.Before(p.retryAt) && !p.urgent: // release brings it back
 			p.queued = false
-		case waiting && !p.urgent, len(r.parts) >= roundPartitionsMax, bytes >= roundBytesMax:
+		case isHeld, waiting && !p.urgent, len(r.parts) >= roundPartitionsMax, bytes >= roundBytesMax:
 			rest = append(rest, p)
 		default:
 			p.queued, p.urgent, p.flushing = false, false, true

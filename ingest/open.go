@@ -80,7 +80,7 @@ func Open(o Options) (_ *Buffer, err error) {
 		groups: make(chan *group, groupsWaiting), spare: make(chan *group, groupsWaiting), wake: make(chan struct{}, 1),
 		durableMoved: make(chan struct{}), staging: make(chan struct{}, 1), views: map[*View]struct{}{},
 		parts: map[partitionID]*partition{}, streams: map[*partition]struct{}{}, tables: map[uint64]*table{},
-		dropped: map[uint64]struct{}{}, waits: map[*flushWait]struct{}{},
+		dropped: map[uint64]struct{}{}, forgetting: map[partitionID]struct{}{}, waits: map[*flushWait]struct{}{},
 	}
 	b.queue.wake = make(chan struct{}, 1)
 	b.seq.pending = newOverlay()

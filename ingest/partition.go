@@ -23,8 +23,9 @@ type partition struct {
 	// known until somebody asks.
 	activeMax, sealedMax maxKey
 
-	dirty bool // its record has to be written with the current batch; sequencer only
-	gone  bool // its table was dropped or it was forgotten: nothing in memory leads to it
+	dirty    bool // its record has to be written with the current batch; sequencer only
+	draining bool // rows are being forgotten, and readers may still see them: no epoch is right; sequencer only
+	gone     bool // its table was dropped or it was forgotten: nothing in memory leads to it
 
 	// Guarded by Buffer.mu.
 	prev, next *partition // in table.waiting

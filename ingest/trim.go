@@ -217,38 +217,36 @@ type logBytes struct {
 
 // loggedBy is what the changes of a table take in the log, cut at the marks.
 func (b *Buffer) loggedBy(ctx context.Context, id uint64) ([]logBytes, error) {
+	from, to := tableRange(string(rune(prefixChange)), id)
+	cuts, _, err := b.loggedIn(ctx, from, to)
+	return cuts, err
+}
+
+// loggedIn is what the changes between two keys take in the log, cut at the marks, and
+// how many they are.
+func (b *Buffer) loggedIn(ctx context.Context, from, to []byte) (cuts []logBytes, n int, err error) {
 	b.mu.Lock()
-	cuts := make([]logBytes, len(b.marks), len(b.marks)+1)
+	cuts = make([]logBytes, len(b.marks), len(b.marks)+1)
 	for i, m := range b.marks {
 		cuts[i].seq = m.seq
 	}
 	b.mu.Unlock()
 	cuts = append(cuts, logBytes{}) // of the changes after the newest mark
 	top := &cuts[len(cuts)-1]
-	add := func(seq row.Seq, bytes int64) {
+	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return nil, 0, err
+	}
+	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
+		seq := changeSeq(it.Key())
 		i := sort.Search(len(cuts)-1, func(i int) bool { return cuts[i].seq >= seq })
-		cuts[i].bytes += bytes
+		cuts[i].bytes += int64(len(it.Key()) + len(it.Value()))
 		if i == len(cuts)-1 {
 			top.seq = max(top.seq, seq)
 		}
+		n++
 	}
-	from, to := tableRange(string(rune(prefixChange)), id)
-	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
-	if err != nil {
-		return nil, err
-	}
-	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
-		add(changeSeq(it.Key()), int64(len(it.Key())+len(it.Value())))
-	}
-	if err := errors.Join(ctx.Err(), it.Close()); err != nil {
-		return nil, err
-	}
-	from, to = tableRange(string([]byte{prefixMeta, metaBulk}), id)
-	bulks, err := readBulksIn(b.db, from, to)
-	for _, k := range bulks {
-		add(k.last(), k.bytes)
-	}
-	return cuts, err
+	return cuts, n, errors.Join(ctx.Err(), it.Close())
 }
 
 // unlog takes bytes that are dropped at once out of the sizes that the log had at each
