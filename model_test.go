@@ -38,7 +38,7 @@ func TestModel(t *testing.T) {
 		m.must(t, "root", "CREATE NAMESPACE "+m.namespace)
 		t.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "drop": m.drop, "addColumn": m.addColumn, "dropColumn": m.dropColumn, "renameColumn": m.renameColumn, "widen": m.widen,
-			"insert": m.insert, "insert2": m.insert, "copy": m.copy, "upsert": m.upsert, "transaction": m.transaction, "transaction2": m.transaction, "update": m.update, "delete": m.delete, "flush": m.flush, "restart": m.restart,
+			"insert": m.insert, "insert2": m.insert, "copy": m.copy, "upsert": m.upsert, "transaction": m.transaction, "transaction2": m.transaction, "update": m.update, "delete": m.delete, "flush": m.flush, "flush2": m.flush, "compact": m.compact, "restart": m.restart,
 			"": m.check,
 		})
 		m.must(t, "root", "DROP NAMESPACE "+m.namespace+" CASCADE")
@@ -393,6 +393,10 @@ func (m *model) flush(t *rapid.T) {
 		return
 	}
 	m.must(t, "root", "FLUSH TABLE "+m.pick(t).name)
+}
+
+func (m *model) compact(t *rapid.T) {
+	m.must(t, "root", "COMPACT TABLE "+m.pick(t).name)
 }
 
 func (m *model) restart(t *rapid.T) {
