@@ -95,6 +95,15 @@ func (o *CopyOut) Partition(ctx context.Context, c *catalog.Table, user row.User
 		return o.put(ctx, f.Name, body)
 	}
 	err = scan(func(key []byte, r *row.Row) error {
+		if r.Seq <= p.Through { // it may have been flushed since the moment, so that files has it too
+			found, err := o.Lake.Find(ctx, &Manifest{Files: files}, c.Schema(), [][]byte{key})
+			if err != nil {
+				return err
+			}
+			if same := found[string(key)]; len(found) > 0 && same.Seq >= r.Seq {
+				return nil
+			}
+		}
 		for _, w := range writers {
 			if w.layout.schema.Version == r.Schema {
 				return w.write(key, r)
