@@ -14,11 +14,12 @@ type Forgotten struct {
 	Bytes   int64
 }
 
-// privateRanges are the bounds of the keys under which rows and changes of a partition are.
-func privateRanges(ref row.Partition) (ranges [2][2][]byte) {
+// privateRanges are the bounds of the keys under which rows and changes of a partition are:
+// first the rows, then the changes, then those of stagings and what leads to them.
+func privateRanges(ref row.Partition) (ranges [4][2][]byte) {
 	prefix := partitionPrefix(ref)
-	for i, first := range []byte{prefixRow, prefixChange} {
-		from := append([]byte{first}, prefix...)
+	for i, first := range [...][]byte{{prefixRow}, {prefixChange}, {prefixStaged}, {prefixMeta, metaBulk}} {
+		from := append(first, prefix...)
 		ranges[i] = [2][]byte{from, after(from)}
 	}
 	return ranges
@@ -28,13 +29,16 @@ func privateRanges(ref row.Partition) (ranges [2][2][]byte) {
 // moment, after files has removed what the lake has of it: no flush of the partition begins
 // or is under way meanwhile, so at that moment there is no row of it anywhere. Nobody can
 // resume from before, and a commit that follows from what its caller saw before, here or in
-// files, gets ErrConflict.
+// files, gets ErrConflict. It waits for a [Staging] that is open and keeps others from
+// beginning: the rows of one are in the partition before anything leads to them.
 func (b *Buffer) Forget(ctx context.Context, ref row.Partition, files func() error) (f Forgotten, err error) {
-	b.mu.Lock()
-	if _, twice := b.forgetting[idOf(ref)]; twice {
-		b.mu.Unlock()
-		return f, fmt.Errorf("forget %s: it is being forgotten already", ref)
+	select {
+	case b.staging <- struct{}{}:
+		defer func() { <-b.staging }()
+	case <-ctx.Done():
+		return f, ctx.Err()
 	}
+	b.mu.Lock()
 	b.forgetting[idOf(ref)] = struct{}{}
 	b.mu.Unlock()
 	defer func() {
@@ -82,6 +86,14 @@ func (b *Buffer) forgetBuffered(ctx context.Context, ref row.Partition) (f Forgo
 	if err != nil {
 		return f, err
 	}
+	bulks, err := readBulks(b.db, partitionPrefix(ref))
+	if err != nil {
+		return f, err
+	}
+	for i := range bulks {
+		n += bulks[i].rows
+		addLogged(logged, bulks[i].last(), bulks[i].bytes)
+	}
 	err = b.control(ctx, func(g *group) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -106,7 +118,7 @@ func (b *Buffer) forgetBuffered(ctx context.Context, ref row.Partition) (f Forgo
 				b.leaveWait(w, p)
 			}
 		}
-		p.active, p.sealed = generation{num: p.active.num + 1}, generation{}
+		p.active, p.sealed = generation{num: b.nextGeneration(p)}, generation{}
 		p.activeMax, p.sealedMax = maxKey{known: true}, maxKey{known: true}
 		p.logFirst, p.logTrimmed, p.epoch, p.draining = 0, b.node.last, b.epochs, true
 		for _, r := range ranges {
@@ -118,7 +130,7 @@ func (b *Buffer) forgetBuffered(ctx context.Context, ref row.Partition) (f Forgo
 	if err != nil {
 		return f, err
 	}
-	b.countRangeDeletes(2)
+	b.countRangeDeletes(int64(len(ranges)))
 	// Whoever read the epoch before the batch above was in Pebble may have seen the rows.
 	return f, b.control(context.WithoutCancel(ctx), func(*group) {
 		b.mu.Lock()

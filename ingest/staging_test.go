@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"kalamdb/row"
@@ -376,5 +377,56 @@ func TestCrashWhileStaging(t *testing.T) {
 		if !ok {
 			return
 		}
+	}
+}
+
+// A partition is forgotten with what a staging has brought, whether that was committed
+// before or is open: then Forget comes after it.
+func TestForgetStaged(t *testing.T) {
+	b := start(t, Options{FS: vfs.NewMem(), Policy: never})
+	st := b.stage(ana, 1, 20)
+	b.commitStaged(st)
+	other := b.commitStaged(b.stage(ben, 1, 20))
+	st = b.stage(ana, 30, 40)
+	var forgotten Forgotten
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		forgotten, err = b.Forget(context.Background(), ana, func() error { return nil })
+		done <- err
+	}()
+	if err := b.check(st); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("forgotten beside an open staging: %v", err)
+	default:
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || forgotten.Rows != 31 || forgotten.Changes != 31 {
+		t.Errorf("%+v, %v, expected 31 rows and changes", forgotten, err)
+	}
+	for _, r := range privateRanges(ana) {
+		it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: r[0], UpperBound: r[1]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if it.First() {
+			t.Errorf("%q is still there", it.Key())
+		}
+		_ = it.Close()
+	}
+	if got := b.replayed(ben, other.First, other.Last); strings.Count(got, "INSERT") != 19 {
+		t.Errorf("the changes of another user: %s", got)
+	}
+	b.commitStaged(b.stage(ana, 1, 20))
+	if got := len(b.rowsOf(ana)); got != 20 {
+		t.Errorf("%d rows afterwards, expected 20", got)
 	}
 }

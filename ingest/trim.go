@@ -232,21 +232,26 @@ func (b *Buffer) loggedIn(ctx context.Context, from, to []byte) (cuts []logBytes
 	}
 	b.mu.Unlock()
 	cuts = append(cuts, logBytes{}) // of the changes after the newest mark
-	top := &cuts[len(cuts)-1]
 	it, err := b.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return nil, 0, err
 	}
 	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
-		seq := changeSeq(it.Key())
-		i := sort.Search(len(cuts)-1, func(i int) bool { return cuts[i].seq >= seq })
-		cuts[i].bytes += int64(len(it.Key()) + len(it.Value()))
-		if i == len(cuts)-1 {
-			top.seq = max(top.seq, seq)
-		}
+		addLogged(cuts, changeSeq(it.Key()), int64(len(it.Key())+len(it.Value())))
 		n++
 	}
 	return cuts, n, errors.Join(ctx.Err(), it.Close())
+}
+
+// addLogged counts bytes of the change with the given Seq. The last of the cuts is for
+// those after the newest mark.
+func addLogged(cuts []logBytes, seq row.Seq, bytes int64) {
+	top := len(cuts) - 1
+	i := sort.Search(top, func(i int) bool { return cuts[i].seq >= seq })
+	cuts[i].bytes += bytes
+	if i == top {
+		cuts[top].seq = max(cuts[top].seq, seq)
+	}
 }
 
 // unlog takes bytes that are dropped at once out of the sizes that the log had at each
