@@ -83,7 +83,10 @@ func didYouMean(nearest string) string {
 	return "did you mean " + nearest + "?"
 }
 
-const bufferFullRetryAfter = 2 * time.Second
+const (
+	bufferFullRetryAfter  = 2 * time.Second
+	unavailableRetryAfter = 5 * time.Second
+)
 
 // asError turns every error of the rooms below into an [Error]. What it does not
 // know is a fault of ours or of the world: its text goes to the log only.
@@ -104,6 +107,10 @@ func asError(err error) *Error {
 	case errors.Is(err, storagelocations.ErrCredentials):
 		e := fail(CodeNotReady, "the storage of the table cannot be reached with the credentials it refers to")
 		e.RetryAfter, e.Cause = time.Minute, err
+		return e
+	case errors.Is(err, lake.ErrUnavailable):
+		e := fail(CodeNotReady, "a file of the table cannot be read from its storage at the moment").details("rows that are not in files yet can be read; try again later")
+		e.RetryAfter, e.Cause = unavailableRetryAfter, err
 		return e
 	case errors.As(err, &sqlErr):
 		return (&Error{Code: sqlErr.Code, Message: sqlErr.Message, Details: sqlErr.Hint}).at(sqlErr.Pos)

@@ -104,6 +104,9 @@ func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*c
 			c.mu.Unlock()
 			e.bytes = f.Bytes
 			linked, err := c.fetch(ctx, b, f, e.path)
+			if err != nil && !isCorrupt(err) && ctx.Err() == nil {
+				err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
 			c.end(e, err)
 			if e.err != nil {
 				return nil, e.err

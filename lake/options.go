@@ -19,6 +19,10 @@ var ErrFenced = row.ErrFenced
 // ErrCorrupt: a file, a log entry or a checkpoint is not what was written.
 var ErrCorrupt = errors.New("corrupt")
 
+// ErrUnavailable: a file of a table cannot be read from its storage at the moment, or is
+// not there.
+var ErrUnavailable = errors.New("the storage does not give the file")
+
 // ErrUnknownTable: the table is neither in the lake nor in the catalog, or has been dropped.
 var ErrUnknownTable = errors.New("the lake does not know this table")
 
