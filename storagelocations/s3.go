@@ -27,6 +27,7 @@ const (
 	replyTimeout        = time.Minute     // from the end of a request to the first byte of the answer
 	readBackTimeout     = 5 * time.Second // to find out what became of a conditional put
 	conflictTriesMax    = 5
+	deniedTriesMax      = 4
 
 	// nonceKey is the user metadata that says who wrote an object under a condition.
 	nonceKey = "kalamdb-nonce"
@@ -223,8 +224,13 @@ func (b *s3Bucket) Put(ctx context.Context, name string, body []byte, cond Cond)
 	}
 	for try := 1; ; try++ {
 		info, err := b.putOnce(ctx, name, body, cond)
+		code, status := s3Code(err)
 		// 409: another conditional put of the name was under way; neither is known to have won.
-		if _, status := s3Code(err); status != http.StatusConflict || cond == (Cond{}) || try == conflictTriesMax {
+		again := status == http.StatusConflict && cond != (Cond{}) && try < conflictTriesMax
+		// MinIO on a folder says so, too, when a delete removes the empty folder of the
+		// name at the same moment.
+		again = again || code == "AccessDenied" && try < deniedTriesMax
+		if !again {
 			return info, err
 		}
 		select {
