@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ type fakeSink struct {
 	claims    int
 	claimErr  error
 
-	poison row.UserID                     // the rows of this user cannot be stored
+	poison atomic.Value                   // row.UserID: the rows of this user cannot be stored
 	before func(table row.TableRef) error // may fail the flush before it has an effect
 	after  func(table row.TableRef) error // or after it
 }
@@ -88,7 +89,7 @@ func (s *fakeSink) Flush(ctx context.Context, table row.TableRef, segs []row.Seg
 	}
 	staged := make([]map[string]row.Row, len(segs))
 	for i, seg := range segs {
-		if s.poison != "" && seg.Partition.User == s.poison {
+		if s.poison.Load() == seg.Partition.User {
 			return fmt.Errorf("round: %w", &row.PartitionError{Partition: seg.Partition, Err: errors.New("poisoned")})
 		}
 		staged[i] = map[string]row.Row{}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,13 +16,13 @@ func TestPoisonedPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, p := newFakeSink(), &policy{}
 		p.age.Store(int64(time.Minute))
-		sink.poison = "ana"
-		var failed, worked int
+		sink.poison.Store(row.UserID("ana"))
+		var failed, worked atomic.Int64
 		b := start(t, Options{Sink: sink, Policy: p.get, Events: Events{Flushed: func(i FlushInfo) {
 			if i.Err != nil {
-				failed++
+				failed.Add(1)
 			} else {
-				worked++
+				worked.Add(1)
 			}
 		}}})
 		defer b.stop()
@@ -38,7 +39,7 @@ func TestPoisonedPartition(t *testing.T) {
 		if n := len(b.rowsOf(ana)); n != 11 {
 			t.Errorf("ana has %d buffered rows, expected 11", n)
 		}
-		if failed < 3 || failed > 8 || worked < 10 {
+		if failed, worked := failed.Load(), worked.Load(); failed < 3 || failed > 8 || worked < 10 {
 			t.Errorf("%d rounds failed in 22 minutes and %d worked, expected one failure about every five minutes and ten that worked", failed, worked)
 		}
 		b.commit(ben, insert(100, ""))
@@ -53,7 +54,7 @@ func TestPoisonedPartition(t *testing.T) {
 		if _, err := b.Flush(context.Background(), func(p row.Partition) bool { return p == ben }); err != nil {
 			t.Errorf("FLUSH of ben alone: %v", err)
 		}
-		sink.poison = ""
+		sink.poison.Store(row.UserID(""))
 		time.Sleep(retryMax + 2*time.Minute)
 		if n := len(sink.stored(ana)); n != 11 {
 			t.Errorf("ana has %d rows in the lake after the cure, expected 11", n)

@@ -36,11 +36,16 @@ type dir struct {
 
 	swap sync.Mutex // held while an ETag is compared and the file replaced or removed
 
+	// folders is held for reading while a put makes its folder and puts the object there,
+	// and for writing while a Delete removes empty folders. swap is taken after it.
+	folders sync.RWMutex
+
 	mu     sync.Mutex               // guards making
 	making map[string]chan struct{} // folders that exist perhaps but not durably; closed when they do
 }
 
-// folderTriesMax bounds how often a put makes its folder again after a Delete has removed it.
+// folderTriesMax bounds how often a put makes its folder again after a Delete of another
+// process has removed it.
 const folderTriesMax = 10
 
 // NewDir opens the folder root, an absolute path, as a bucket and creates it if
@@ -166,14 +171,9 @@ func (d *dir) Put(ctx context.Context, name string, body []byte, cond Cond) (Inf
 func (d *dir) place(temp, name string, cond Cond) error {
 	folder := filepath.Dir(d.file(name))
 	for try := 1; ; try++ {
-		if cond.IfMatch == "" { // otherwise the object exists, or the condition does not hold
-			if err := d.ensureFolder(folder); err != nil {
-				return err
-			}
-		}
-		err := d.give(temp, name, cond)
+		err := d.giveInFolder(temp, folder, name, cond)
 		if errors.Is(err, fs.ErrNotExist) && try < folderTriesMax {
-			continue // a Delete has removed the folder since it was made
+			continue // the folder is gone again
 		}
 		if err != nil {
 			return err
@@ -183,6 +183,17 @@ func (d *dir) place(temp, name string, cond Cond) error {
 		}
 		return err
 	}
+}
+
+func (d *dir) giveInFolder(temp, folder, name string, cond Cond) error {
+	d.folders.RLock()
+	defer d.folders.RUnlock()
+	if cond.IfMatch == "" { // otherwise the object exists, or the condition does not hold
+		if err := d.ensureFolder(folder); err != nil {
+			return err
+		}
+	}
+	return d.give(temp, name, cond)
 }
 
 // give moves temp to name if cond holds.
@@ -299,6 +310,8 @@ func (d *dir) Delete(ctx context.Context, name string) error {
 	if err != nil && !absent(err) {
 		return wrap("delete", name, err)
 	}
+	d.folders.Lock()
+	defer d.folders.Unlock()
 	// Folders go with their last object. Remove refuses one that is not empty.
 	for folder := filepath.Dir(final); folder != d.root && os.Remove(folder) == nil; {
 		folder = filepath.Dir(folder)
