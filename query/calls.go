@@ -98,6 +98,11 @@ func (p *Plan) vectorValues(params []row.Value) []row.Value {
 	copied := false
 	for _, id := range p.vectors {
 		list := params[id-1]
+		if list.Kind() == row.JSON { // an array of a request
+			if l, err := row.CoerceParam(list, row.Type{Kind: row.List, Elem: row.Double}); err == nil {
+				list = l
+			}
+		}
 		if list.Kind() != row.List || len(list.List()) == 0 || len(list.List()) > row.EmbeddingDimMax {
 			continue
 		}

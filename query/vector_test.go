@@ -19,6 +19,10 @@ func TestVectors(t *testing.T) {
 	rel := &Relation{Schema: &row.Schema{Version: 1, Key: []row.ColumnID{1}, Columns: []row.Column{
 		{ID: 1, Name: "id", Type: row.Type{Kind: row.BigInt}}, {ID: 2, Name: "e", Type: row.Type{Kind: row.Embedding, Dim: 3}}}}, System: true, Hot: h}
 	list := row.ListValue([]row.Value{row.DoubleValue(1), row.IntValue(row.BigInt, 0), row.DoubleValue(0)})
+	array, err := row.Coerce(row.TextValue("[1, 0.0, 0]"), row.Type{Kind: row.JSON}) // as a request has it
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range []struct {
 		name string
 		want []string // by id
@@ -33,10 +37,13 @@ func TestVectors(t *testing.T) {
 		{"list_distance", []string{`"0.0"`, `"1.41421"`, `"0.89443"`}},
 		{"list_inner_product", []string{`"1.0"`, `"0.0"`, `"0.6"`}},
 	} {
-		for _, arg := range []string{"$1", "$1::FLOAT[3]", "[1, 0, 0]", "[1.0, 0.0, 0.0]", "[(1), abs(0), [0][1]]", "[1, 0, 0]::FLOAT[3]", "(SELECT e FROM t WHERE id = 0)"} {
+		for _, arg := range []string{"$1", "$1 ", "$1::FLOAT[3]", "[1, 0, 0]", "[1.0, 0.0, 0.0]", "[(1), abs(0), [0][1]]", "[1, 0, 0]::FLOAT[3]", "(SELECT e FROM t WHERE id = 0)"} {
 			var params []row.Value
 			if arg[0] == '$' {
 				params = []row.Value{list}
+			}
+			if arg == "$1 " {
+				params = []row.Value{array}
 			}
 			got, _, err := run(e, "SELECT round("+f.name+"(e, "+arg+")::DOUBLE, 5)::VARCHAR FROM t ORDER BY id", func(TableRef) *Relation { return rel }, params...)
 			if err != nil {
