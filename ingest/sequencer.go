@@ -92,8 +92,11 @@ type sequencer struct {
 
 	checked []checked // of the mutations of the current request
 	created []*partition
-	key     []byte
-	head    []byte
+	// replacing are the streams in which events of the current group take the keys of
+	// events that are over.
+	replacing []*partition
+	key       []byte
+	head      []byte
 
 	staged *Staging // that is open; nil: none
 }
@@ -149,6 +152,9 @@ func (b *Buffer) handle(r *request) {
 		return
 	}
 	s.group.reqs = append(s.group.reqs, r)
+	if r.control != nil {
+		b.apply() // a commit behind it finds in Pebble what it did
+	}
 }
 
 // batchRowBytes is about what a row adds to its Pebble batch beside its values, which are
@@ -207,6 +213,7 @@ func (b *Buffer) apply() {
 	}
 	b.finishNode(g)
 	must(b.db.ApplyNoSyncWait(g.batch, pebble.Sync))
+	b.countReplaced()
 	b.wakeFlusher(g.dirty)
 	g.dirty = g.dirty[:0]
 	b.groups <- g

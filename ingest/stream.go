@@ -44,7 +44,9 @@ type stream struct {
 	memory *memory // of an ephemeral one
 
 	// replaced counts the events that were over and whose key another one took before
-	// they were removed. Written by the sequencer under Buffer.mu.
+	// they were removed. The sequencer counts them under Buffer.mu once Pebble shows the
+	// other ones: who read the number before and finds it unchanged in the sequencer has
+	// seen rows that are still there.
 	replaced uint64
 }
 
@@ -95,6 +97,21 @@ func (b *Buffer) eventOver(p *partition, v version) (over bool, err error) {
 		newer++
 	}
 	return newer >= p.stream.RowsMax, it.Close()
+}
+
+// countReplaced counts the replaced events of the group that was just applied.
+func (b *Buffer) countReplaced() {
+	s := &b.seq
+	if len(s.replacing) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range s.replacing {
+		p.stream.replaced++
+	}
+	clear(s.replacing)
+	s.replacing = s.replacing[:0]
 }
 
 func (b *Buffer) streamBytesMax() int64 {
