@@ -210,6 +210,11 @@ func toDouble(v Value) (Value, error) {
 			if -1<<53 <= n && n <= 1<<53 {
 				return DoubleValue(float64(n) / float64(p)), nil
 			}
+			if n < 0 {
+				// DuckDB rounds it in another way if the literal had more than 18 digits,
+				// zeros in front included.
+				return Value{}, ErrSlow
+			}
 			fraction := float64(n%p) / float64(p)
 			return DoubleValue(float64(n/p) + fraction), nil
 		}
