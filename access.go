@@ -93,15 +93,8 @@ func (s *statement) partition(t *catalog.Table) row.Partition {
 // authoriseWrite is allowWrite before anything of the request runs. A table that is
 // not there may be the work of an earlier statement: the statement itself will say.
 func (db *DB) authoriseWrite(s *statement) error {
-	var name sql.Name
-	switch st := s.Statement.(type) {
-	case *sql.Insert:
-		name = st.Table
-	case *sql.Update:
-		name = st.Table
-	case *sql.Delete:
-		name = st.Table
-	default:
+	name, ok := changedTable(s.Statement)
+	if !ok {
 		return nil
 	}
 	t, err := db.table(s, name)

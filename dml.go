@@ -270,6 +270,19 @@ func (w *rewriting) finish(ctx context.Context, at *tableSources) (*effect, erro
 	return w.e, w.c.refuseFound(ctx, at, entering)
 }
 
+// changedTable is the table that a DML statement changes; ok is false for other statements.
+func changedTable(st sql.Statement) (name sql.Name, ok bool) {
+	switch st := st.(type) {
+	case *sql.Insert:
+		return st.Table, true
+	case *sql.Update:
+		return st.Table, true
+	case *sql.Delete:
+		return st.Table, true
+	}
+	return name, false
+}
+
 // writable finds the table of a DML statement.
 func (db *DB) writable(s *statement, name sql.Name) (*catalog.Table, error) {
 	if name.Namespace == systemNS || name.Namespace == infoSchemaNS {

@@ -46,14 +46,7 @@ func (w *writableTable) column(name string, pos int) (int, error) {
 
 // systemTarget is the system table that a DML statement writes to.
 func systemTarget(s *statement) (name sql.Name, is bool) {
-	switch st := s.Statement.(type) {
-	case *sql.Insert:
-		name = st.Table
-	case *sql.Update:
-		name = st.Table
-	case *sql.Delete:
-		name = st.Table
-	default:
+	if name, is = changedTable(s.Statement); !is {
 		return name, false
 	}
 	if name.Namespace == "" {

@@ -248,12 +248,8 @@ func (db *DB) allowInTransaction(s *statement, st sql.Statement) *Error {
 	switch st := st.(type) {
 	case *sql.ExecuteAs:
 		return db.allowInTransaction(s, st.Inner)
-	case *sql.Insert:
-		target = st.Table
-	case *sql.Update:
-		target = st.Table
-	case *sql.Delete:
-		target = st.Table
+	case *sql.Insert, *sql.Update, *sql.Delete:
+		target, _ = changedTable(st)
 	case *sql.Select, *sql.Explain, *sql.Use, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe:
 		return nil
 	default:

@@ -80,7 +80,7 @@ type group struct {
 	reqs    []*request   // answered when it is durable
 	batches []*row.Batch // told to the Observer after that
 	dirty   []*partition // whose record changes with it
-	control bool         // begins with a control
+	control bool         // it is a control, and nothing else
 	bulk    *Staging     // that it commits; nil: none
 }
 

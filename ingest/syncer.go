@@ -17,7 +17,6 @@ func (b *Buffer) sync() {
 			r.done <- struct{}{} // r is the caller's from here on
 		}
 		clear(reqs)
-		// First: it is a control, so that all other commits of its group come after it.
 		if g.bulk != nil && b.o.Observer != nil {
 			b.o.Observer.CommittedBulk(g.bulk.ref, g.last)
 		}

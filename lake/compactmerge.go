@@ -199,16 +199,7 @@ func (c *cursor) next() (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		switch lf := &c.layout.leaves[i]; lf.column {
-		case systemSeq:
-			r.Seq = row.Seq(vs[0].Int64())
-		case systemUpdated:
-			r.Updated = vs[0].Int64()
-		case systemDeleted:
-			r.Deleted = vs[0].Boolean()
-		default:
-			r.Values[lf.column] = valueOf(lf, vs)
-		}
+		c.layout.leaves[i].set(r, vs)
 	}
 	key := c.scratch[:0]
 	for _, i := range c.layout.key {

@@ -253,16 +253,7 @@ func (r *reader) readColumn(g *rowGroup, i int, hits []hit) error {
 		if err != nil {
 			return err
 		}
-		switch rw := &hits[h].row; lf.column {
-		case systemSeq:
-			rw.Seq = row.Seq(values[0].Int64())
-		case systemUpdated:
-			rw.Updated = values[0].Int64()
-		case systemDeleted:
-			rw.Deleted = values[0].Boolean()
-		default:
-			rw.Values[lf.column] = valueOf(lf, values)
-		}
+		lf.set(&hits[h].row, values)
 	}
 	return nil
 }

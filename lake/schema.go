@@ -128,6 +128,20 @@ type leaf struct {
 	optional bool // definition level of a present scalar is 1
 }
 
+// set puts the values that a file has for the leaf into r.
+func (l *leaf) set(r *row.Row, values []parquet.Value) {
+	switch l.column {
+	case systemSeq:
+		r.Seq = row.Seq(values[0].Int64())
+	case systemUpdated:
+		r.Updated = values[0].Int64()
+	case systemDeleted:
+		r.Deleted = values[0].Boolean()
+	default:
+		r.Values[l.column] = valueOf(l, values)
+	}
+}
+
 const (
 	systemSeq = -1 - iota
 	systemUpdated

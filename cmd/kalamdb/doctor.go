@@ -20,11 +20,7 @@ with 1 if something is wrong. With --rebuild the logs that cannot be replayed ar
 from the files that are there; nothing is deleted.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := commandConfig(c, path)
-			if err != nil {
-				return err
-			}
-			log, err := newLogger(cfg.Log, c.ErrOrStderr())
+			cfg, log, err := commandSettings(c, path)
 			if err != nil {
 				return err
 			}

@@ -32,11 +32,7 @@ func newServe() *cobra.Command {
 		Short: "Run a server until SIGINT or SIGTERM",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := commandConfig(c, path)
-			if err != nil {
-				return err
-			}
-			log, err := newLogger(cfg.Log, c.ErrOrStderr())
+			cfg, log, err := commandSettings(c, path)
 			if err != nil {
 				return err
 			}
@@ -70,6 +66,16 @@ func commandConfig(c *cobra.Command, path string) (config, error) {
 		}
 	})
 	return loadConfig(path, os.Environ(), flags)
+}
+
+// commandSettings is commandConfig with the log it asks for.
+func commandSettings(c *cobra.Command, path string) (config, *slog.Logger, error) {
+	cfg, err := commandConfig(c, path)
+	if err != nil {
+		return cfg, nil, err
+	}
+	log, err := newLogger(cfg.Log, c.ErrOrStderr())
+	return cfg, log, err
 }
 
 // newLogger writes what the operator should know to w.

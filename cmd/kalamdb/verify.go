@@ -22,11 +22,7 @@ prints one line for each problem and exits with 1 if one is left. The server has
 stopped, unless --bucket-only leaves its write buffer out.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := commandConfig(c, path)
-			if err != nil {
-				return err
-			}
-			log, err := newLogger(cfg.Log, c.ErrOrStderr())
+			cfg, log, err := commandSettings(c, path)
 			if err != nil {
 				return err
 			}
