@@ -13,7 +13,7 @@ import (
 )
 
 // A setter gives rows that are at hand their new values: those of UPDATE by key and of
-// ON CONFLICT DO UPDATE. Literals, parameters, columns, and sums and products of two whole
+// ON CONFLICT DO UPDATE. Literals, parameters, columns, and sums and products of whole
 // numbers are computed right here (fast); if an assignment is none of these, DuckDB computes all
 // of them over the rows. Both give the same values.
 type setter struct {
@@ -149,30 +149,37 @@ func (u *setter) fastValue(p *pair, col *row.Column, e *sql.Expr) (v row.Value, 
 		}
 		return v, true, err
 	}
-	left, op, right, ok := sql.Arithmetic(e.Text)
-	if !ok || op == 0 && !left.IsColumn {
+	terms, ok := sql.Arithmetic(e.Text)
+	if !ok || len(terms) == 1 && !terms[0].Operand.IsColumn {
 		return v, false, nil
 	}
-	if v, ok = u.operand(p, col, &left); !ok || op == 0 {
-		return v, ok, nil
+	var stack []row.Value
+	for i := range terms {
+		if terms[i].Op == 0 {
+			v, ok = u.operand(p, col, &terms[i].Operand)
+		} else {
+			n := len(stack) - 2
+			v, ok = arithmetic(stack[n], terms[i].Op, stack[n+1])
+			stack = stack[:n]
+		}
+		if !ok {
+			return v, false, nil
+		}
+		stack = append(stack, v)
 	}
-	w, ok := u.operand(p, col, &right)
-	if !ok {
-		return v, false, nil
-	}
-	return arithmetic(v, op, w)
+	return v, true, nil
 }
 
 // arithmetic is v + w, v - w or v * w of two values of one kind of whole number; what
 // overflows is left to DuckDB, which says so.
-func arithmetic(v row.Value, op byte, w row.Value) (_ row.Value, ok bool, err error) {
+func arithmetic(v row.Value, op byte, w row.Value) (_ row.Value, ok bool) {
 	kind := v.Kind()
 	limit := map[row.Kind]int64{row.SmallInt: 1 << 15, row.Int: 1 << 31, row.BigInt: 1 << 53}[kind]
 	switch {
 	case v.IsNull() || w.IsNull():
-		return row.NullValue, true, nil
+		return row.NullValue, true
 	case limit == 0 || w.Kind() != kind || v.Int() <= -limit || v.Int() >= limit || w.Int() <= -limit || w.Int() >= limit:
-		return v, false, nil
+		return v, false
 	}
 	n := v.Int() + w.Int()
 	switch op {
@@ -181,10 +188,10 @@ func arithmetic(v row.Value, op byte, w row.Value) (_ row.Value, ok bool, err er
 	case '*':
 		n = v.Int() * w.Int()
 		if v.Int() != 0 && n/v.Int() != w.Int() {
-			return v, false, nil // not even an int64 holds it
+			return v, false // not even an int64 holds it
 		}
 	}
-	return row.IntValue(kind, n), n > -limit && n < limit, nil
+	return row.IntValue(kind, n), n > -limit && n < limit
 }
 
 // operand is the value of o if it has the type of col.
@@ -224,7 +231,8 @@ const ordinalID row.ColumnID = 1 << 29
 
 // compose makes the SELECT of the new values, over rows as the relation of evaluate has
 // them. Bare columns are those of the stored row; those of the other one are in a
-// struct, so that only excluded.a reaches them.
+// struct, so that only excluded.a reaches them. The stored row as one value, to_json(t), is a
+// struct too: the relation has columns that are no business of the caller's.
 func (u *setter) compose() *composer {
 	var c composer
 	if !u.aliased {
@@ -237,20 +245,26 @@ func (u *setter) compose() *composer {
 	if u.cond != nil {
 		c.text(", ").fragment(*u.cond)
 	}
-	c.text(" FROM ")
-	as := " AS " + sql.QuoteIdent(u.names[0])
-	if !u.excluded {
-		c.text(sql.QuoteIdent(affectedName), as)
-		return &c
-	}
-	c.text("(SELECT *, _seq, {")
-	for j, col := range u.c.table.Schema().Columns {
-		if j > 0 {
-			c.text(", ")
+	c.text(" FROM (SELECT *, _seq")
+	schema := u.c.table.Schema()
+	if u.excluded {
+		c.text(", {")
+		for j, col := range schema.Columns {
+			if j > 0 {
+				c.text(", ")
+			}
+			c.text(sql.QuoteIdent(col.Name), ": ", sql.QuoteIdent(excludedColumn(j)))
 		}
-		c.text(sql.QuoteIdent(col.Name), ": ", sql.QuoteIdent(excludedColumn(j)))
+		c.text("} AS ", excludedName)
 	}
-	c.text("} AS ", excludedName, " FROM ", sql.QuoteIdent(affectedName), ")", as)
+	if called := u.names[0]; schema.ByName(called) < 0 {
+		c.text(", {")
+		for _, col := range schema.Columns {
+			c.text(sql.QuoteIdent(col.Name), ": ", sql.QuoteIdent(col.Name), ", ")
+		}
+		c.text(row.ColUpdated, ": ", row.ColUpdated, ", ", row.ColDeleted, ": ", row.ColDeleted, "} AS ", sql.QuoteIdent(called))
+	}
+	c.text(" FROM ", sql.QuoteIdent(affectedName), ") AS ", sql.QuoteIdent(u.names[0]))
 	return &c
 }
 

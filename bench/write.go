@@ -30,6 +30,7 @@ var writeCases = []writeCase{
 	{"UPDATE by key", "UPDATE %s SET n = $2 WHERE id = $1", false, 3},
 	{"UPDATE n = n + … by key", "UPDATE %s SET n = n + $2 WHERE id = $1", false, 3},
 	{"UPDATE n = n * 2 + … by key", "UPDATE %s SET n = n * 2 + $2 WHERE id = $1", false, 3},
+	{"UPDATE n = abs(n) + … by key", "UPDATE %s SET n = abs(n) + $2 WHERE id = $1", false, 3},
 	{"ON CONFLICT, new key", writeInsert + " ON CONFLICT (id) DO UPDATE SET n = excluded.n", true, 2},
 	{"ON CONFLICT DO UPDATE", writeInsert + " ON CONFLICT (id) DO UPDATE SET n = excluded.n", false, 2},
 	{"ON CONFLICT DO NOTHING", writeInsert + " ON CONFLICT (id) DO NOTHING", false, 2},

@@ -45,21 +45,65 @@ func Equalities(f Fragment) ([]Equality, bool) {
 	}
 }
 
-// Arithmetic takes apart an expression of the shape a, a + b, a - b or a * b; op is 0, '+',
-// '-' or '*'.
-func Arithmetic(f Fragment) (left Operand, op byte, right Operand, ok bool) {
+// A Term is a step of a computation in postfix order: an operand, or an operator on the
+// results of the two terms before it.
+type Term struct {
+	Op      byte // '+', '-', '*', or 0 for an operand
+	Operand Operand
+}
+
+// termsMax is how many terms an expression may have that needs no DuckDB.
+const termsMax = 32
+
+// Arithmetic takes apart an expression of columns, literals, parameters, +, -, * and
+// parentheses.
+func Arithmetic(f Fragment) ([]Term, bool) {
 	p := parser{lexer: newLexer(f.Text)}
 	p.advance()
-	if left, ok = p.operand(); !ok || p.tok.kind == tokEnd {
-		return left, 0, right, ok
+	terms, ok := p.sum(nil, 0)
+	return terms, ok && p.tok.kind == tokEnd
+}
+
+// sum appends the terms of products with + or - between them, inside so many parentheses.
+func (p *parser) sum(terms []Term, depth int) (_ []Term, ok bool) {
+	for op := byte(0); ; p.advance() {
+		if terms, ok = p.product(terms, depth); !ok {
+			return nil, false
+		}
+		if op != 0 {
+			terms = append(terms, Term{Op: op})
+		}
+		if !p.sym('+') && !p.sym('-') {
+			return terms, len(terms) <= termsMax
+		}
+		op = p.tok.sym
 	}
-	if !p.sym('+') && !p.sym('-') && !p.sym('*') {
-		return left, 0, right, false
+}
+
+// product appends the terms of factors with * between them.
+func (p *parser) product(terms []Term, depth int) (_ []Term, ok bool) {
+	for first := true; ; first = false {
+		if p.acceptSym('(') {
+			if depth == termsMax {
+				return nil, false
+			}
+			if terms, ok = p.sum(terms, depth+1); !ok || !p.acceptSym(')') {
+				return nil, false
+			}
+		} else {
+			o, ok := p.operand()
+			if !ok || len(terms) > termsMax {
+				return nil, false
+			}
+			terms = append(terms, Term{Operand: o})
+		}
+		if !first {
+			terms = append(terms, Term{Op: '*'})
+		}
+		if !p.acceptSym('*') {
+			return terms, true
+		}
 	}
-	op = p.tok.sym
-	p.advance()
-	right, ok = p.operand()
-	return left, op, right, ok && p.tok.kind == tokEnd
 }
 
 // operand takes a column, a literal or a parameter.

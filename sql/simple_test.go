@@ -1,6 +1,9 @@
 package sql
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestEqualities(t *testing.T) {
 	for text, want := range map[string]int{
@@ -20,19 +23,31 @@ func TestEqualities(t *testing.T) {
 }
 
 func TestArithmetic(t *testing.T) {
+	deep := strings.Repeat("(", 100) + "a" + strings.Repeat(")", 100)
+	long := "a" + strings.Repeat(" + a", 100)
 	for text, want := range map[string]string{
-		"a": "a", "excluded.a": "a", "a + 1": "a+", "a - t.b": "a-b", "1 + a": "+a", "5": "", "a + -1": "a+",
-		"a * 2": "a*", "2 * a": "*a", "a / 2": "no", "a ** 2": "no", "a * 2 + 1": "no", "a + 1 + 2": "no", "-a": "no", "a +": "no", "a[1]": "no", "a.b.c": "no", "f()": "no", "a || 'x'": "no",
+		"a": "a", "(a)": "a", "excluded.a": "a", "a + 1": "a # +", "a - t.b": "a b -", "1 + a": "# a +", "5": "#", "a + -1": "a # +",
+		"a * 2": "a # *", "2 * a": "# a *", "a * 2 + $1": "a # * # +", "a + 2 * b": "a # b * +", "a - b - 1": "a b - # -",
+		"a * b * c": "a b * c *", "(a + 1) * (b - 2)": "a # + b # - *", "a * (b + c) - d": "a b c + * d -",
+		"a / 2": "no", "a ** 2": "no", "-a": "no", "a +": "no", "(a + 1": "no", "a)": "no", "()": "no", "a[1]": "no", "a.b.c": "no",
+		"f()": "no", "f(a)": "no", "a (b)": "no", "a || 'x'": "no", deep: "no", long: "no",
 	} {
-		left, op, right, ok := Arithmetic(Fragment{Text: text})
-		got := left.Column
-		if op != 0 {
-			got += string(op)
+		terms, ok := Arithmetic(Fragment{Text: text})
+		var got []string
+		for _, term := range terms {
+			switch {
+			case term.Op != 0:
+				got = append(got, string(term.Op))
+			case term.Operand.IsColumn:
+				got = append(got, term.Operand.Column)
+			default:
+				got = append(got, "#")
+			}
 		}
-		if got += right.Column; !ok {
-			got = "no"
+		if !ok {
+			got = []string{"no"}
 		}
-		if got != want {
+		if got := strings.Join(got, " "); got != want {
 			t.Errorf("%s: %s, expected %s", text, got, want)
 		}
 	}
