@@ -115,7 +115,8 @@ func (g *tableGroup) mayPass(tests []rowTest) bool {
 type rowTest struct {
 	column  int
 	passes  func(row.Value) bool
-	ofTable bool // all rows about one stored table have the same value
+	ofTable bool       // all rows about one stored table have the same value
+	only    *row.Value // the one value that passes; nil: there may be more
 }
 
 func rowTests(columns []row.Column, where []query.Condition) []rowTest {
@@ -124,7 +125,11 @@ func rowTests(columns []row.Column, where []query.Condition) []rowTest {
 		column := slices.IndexFunc(columns, func(col row.Column) bool { return col.Name == c.Column })
 		if passes := valueTest(columns[column].Type.Kind, c); passes != nil {
 			ofTable := slices.Contains([]string{"table_id", "namespace", "table_name", "table_schema"}, c.Column)
-			tests = append(tests, rowTest{column, passes, ofTable})
+			test := rowTest{column: column, passes: passes, ofTable: ofTable}
+			if (c.Op == "=" || c.Op == "in") && len(c.Values) == 1 {
+				test.only = &c.Values[0]
+			}
+			tests = append(tests, test)
 		}
 	}
 	return tests

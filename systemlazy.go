@@ -44,12 +44,19 @@ func (h lazyRows[T]) Project(columns []int) query.Hot {
 
 func (h lazyRows[T]) Scan(from, _ []byte, yield func([]byte, *row.Row) bool) error {
 	r := row.Row{Schema: 1, Values: make([]row.Value, h.width)}
+	needed := slices.Clone(h.needed)
+	for _, t := range h.tests {
+		if t.only != nil {
+			r.Values[t.column] = *t.only
+			needed = slices.DeleteFunc(needed, func(column int) bool { return column == t.column })
+		}
+	}
 	var key [4]byte
 	for i := numberAfter(from); i < len(h.list); i++ {
 		if !h.passes(h.list[i]) {
 			continue
 		}
-		for _, column := range h.needed {
+		for _, column := range needed {
 			r.Values[column] = h.value(h.list[i], column)
 		}
 		if !yield(numberKey(&key, i), &r) {
