@@ -75,12 +75,11 @@ func DecodeRow(b []byte, r *Row) (rest []byte, err error) {
 	}
 	r.Seq, r.Schema = Seq(seq), uint32(schema)
 	r.Values = r.Values[:0]
-	for range n {
-		var v Value
-		if v, b, err = decodeValue(b); err != nil {
+	for i := range int(n) {
+		r.Values = append(r.Values, Value{})
+		if b, err = decodeValue(&r.Values[i], b, 0); err != nil {
 			return nil, err
 		}
-		r.Values = append(r.Values, v)
 	}
 	return b, nil
 }
@@ -112,24 +111,29 @@ func AppendValue(dst []byte, v Value) []byte {
 
 // DecodeValue reads what AppendValue wrote and returns the bytes behind it. The
 // text of the value shares memory with b.
-func DecodeValue(b []byte) (Value, []byte, error) { return decodeValue(b) }
+func DecodeValue(b []byte) (v Value, rest []byte, err error) {
+	rest, err = decodeValue(&v, b, 0)
+	return v, rest, err
+}
 
-func decodeValue(b []byte) (Value, []byte, error) { return decodeValueDepth(b, 0) }
-
-func decodeValueDepth(b []byte, depth int) (Value, []byte, error) {
+// decodeValue reads into v, which is NULL.
+func decodeValue(v *Value, b []byte, depth int) (rest []byte, err error) {
 	if len(b) == 0 {
-		return Value{}, nil, fmt.Errorf("%w: value missing", errCorrupt)
+		return nil, fmt.Errorf("%w: value missing", errCorrupt)
 	}
-	v := Value{kind: Kind(b[0])}
+	v.kind = Kind(b[0])
 	b = b[1:]
 	need := 0
 	switch v.kind {
 	case Null:
-		return v, b, nil
+		return b, nil
 	case SmallInt, Int, BigInt, Date, Time, Timestamp:
-		n, rest, err := varint(b)
+		n, w := binary.Varint(b)
+		if w <= 0 {
+			return nil, fmt.Errorf("%w: broken number", errCorrupt)
+		}
 		v.lo = uint64(n)
-		return v, rest, err
+		return b[w:], nil
 	case Boolean:
 		need = 1
 	case Float:
@@ -141,17 +145,17 @@ func decodeValueDepth(b []byte, depth int) (Value, []byte, error) {
 	case HugeInt, UUID:
 		need = 16
 	case Text, Bytes, JSON, List, Embedding:
-		return decodeTextValue(v.kind, b, depth)
+		return decodeTextValue(v, b, depth)
 	default:
-		return Value{}, nil, fmt.Errorf("%w: unknown kind %d", errCorrupt, v.kind)
+		return nil, fmt.Errorf("%w: unknown kind %d", errCorrupt, v.kind)
 	}
 	if len(b) < need {
-		return Value{}, nil, fmt.Errorf("%w: %d bytes for a %s, expected %d", errCorrupt, len(b), v.kind, need)
+		return nil, fmt.Errorf("%w: %d bytes for a %s, expected %d", errCorrupt, len(b), v.kind, need)
 	}
 	switch v.kind {
 	case Boolean:
 		if b[0] > 1 {
-			return Value{}, nil, fmt.Errorf("%w: boolean %d", errCorrupt, b[0])
+			return nil, fmt.Errorf("%w: boolean %d", errCorrupt, b[0])
 		}
 		v.lo = uint64(b[0])
 	case Float:
@@ -164,29 +168,30 @@ func decodeValueDepth(b []byte, depth int) (Value, []byte, error) {
 	case HugeInt, UUID:
 		v.hi, v.lo = int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:])
 	}
-	return v, b[need:], nil
+	return b[need:], nil
 }
 
-func decodeTextValue(k Kind, b []byte, depth int) (Value, []byte, error) {
-	n, b, err := uvarint(b)
-	if err != nil {
-		return Value{}, nil, err
+func decodeTextValue(v *Value, b []byte, depth int) (rest []byte, err error) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 {
+		return nil, fmt.Errorf("%w: broken number", errCorrupt)
 	}
+	b = b[w:]
 	if n > uint64(len(b)) {
-		return Value{}, nil, fmt.Errorf("%w: %s of %d bytes, %d left", errCorrupt, k, n, len(b))
+		return nil, fmt.Errorf("%w: %s of %d bytes, %d left", errCorrupt, v.kind, n, len(b))
 	}
-	v := Value{kind: k, s: unsafe.String(unsafe.SliceData(b), n)}
-	switch k {
+	v.s = unsafe.String(unsafe.SliceData(b), n)
+	switch v.kind {
 	case Embedding:
 		if n%4 != 0 {
-			return Value{}, nil, fmt.Errorf("%w: embedding of %d bytes", errCorrupt, n)
+			return nil, fmt.Errorf("%w: embedding of %d bytes", errCorrupt, n)
 		}
 	case List:
 		if err := checkList(b[:n], depth+1); err != nil {
-			return Value{}, nil, err
+			return nil, err
 		}
 	}
-	return v, b[n:], nil
+	return b[n:], nil
 }
 
 // checkList makes sure that [Value.List] cannot fail on a value that was decoded.
@@ -202,7 +207,8 @@ func checkList(b []byte, depth int) error {
 		return fmt.Errorf("%w: list of %d elements in %d bytes", errCorrupt, n, len(b))
 	}
 	for range n {
-		if _, b, err = decodeValueDepth(b, depth); err != nil {
+		var v Value
+		if b, err = decodeValue(&v, b, depth); err != nil {
 			return err
 		}
 	}

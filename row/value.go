@@ -150,7 +150,7 @@ func (v Value) List() []Value {
 	b = b[w:]
 	elems := make([]Value, n)
 	for i := range elems {
-		e, rest, err := decodeValue(b)
+		e, rest, err := DecodeValue(b)
 		invariant(err == nil, "list value holds broken elements")
 		elems[i], b = e, rest
 	}
