@@ -42,6 +42,7 @@ type Error struct {
 	Details    string        // more, such as the nearest name; may be empty
 	Statement  int           // index of the statement that failed
 	Position   int           // byte offset in Request.SQL, -1 if none
+	OldestSeq  row.Seq       // for CURSOR_EXPIRED: the oldest from_seq that can be answered; 0: none of this history
 	RetryAfter time.Duration // for BUSY, BUFFER_FULL, NOT_READY: when to try again
 	Cause      error         // for the log of the operator, never for the client
 }
@@ -64,6 +65,7 @@ type SubscribeRequest struct {
 	As           auth.Principal
 	LastRows     int      // start with up to so many of the newest rows; 0 for none
 	FromSeq      *row.Seq // resume: replay every change after it; excludes LastRows
+	Epoch        string   // of FromSeq, as Subscription.Epoch was; "" is not checked
 	BatchRows    int      // rows in one Initial event, 0 for 1,000
 }
 

@@ -98,6 +98,7 @@ func asError(err error) *Error {
 		notFound  *catalog.NotFoundError
 		duplicate *ingest.DuplicateError
 		gap       *ingest.GapError
+		foreign   *ingest.ForeignError
 	)
 	switch {
 	case err == nil:
@@ -125,8 +126,12 @@ func asError(err error) *Error {
 	case errors.As(err, &duplicate):
 		return fail(CodeDuplicateKey, "a row with this primary key exists in %s", duplicate.Partition.Table)
 	case errors.As(err, &gap):
-		return fail(CodeCursorExpired, "the changes after %d are no longer kept, the oldest cursor is %d", gap.After, gap.Oldest).
-			details("subscribe again with last_rows to get a new snapshot")
+		e := fail(CodeCursorExpired, "the changes after %d are no longer kept, the oldest available seq is %d", gap.After, gap.Oldest).
+			details(fmt.Sprintf("subscribe again with last_rows to get a new snapshot; oldest_seq is %d", gap.Oldest))
+		e.OldestSeq = gap.Oldest
+		return e
+	case errors.As(err, &foreign):
+		return fail(CodeCursorExpired, "%s", foreign).details("subscribe again with last_rows to get a new snapshot")
 	case errors.Is(err, ingest.ErrDropped), errors.Is(err, lake.ErrUnknownTable):
 		return fail(CodeTableNotFound, "the table was dropped")
 	case errors.Is(err, row.ErrFenced):

@@ -30,6 +30,7 @@ type Subscription struct {
 	ID      string // of system.live_queries: <connection id>-<query id>
 	Columns []Column
 	Seq     row.Seq // the snapshot the subscription starts from
+	Epoch   string  // of Seq and those that follow; a cursor is both, see SubscribeRequest
 	Resumed bool    // it continues from FromSeq
 
 	db          *DB
@@ -100,9 +101,9 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if err != nil {
 		return nil, err
 	}
-	out.Seq = snap.Seq()
+	out.Seq, out.Epoch = snap.Seq(), db.buffer.Reign()
 	if req.FromSeq != nil {
-		return out, out.resume(ctx, spec.Partition, *req.FromSeq)
+		return out, out.resume(ctx, req)
 	}
 	if req.LastRows > 0 {
 		if err := out.snapshot(ctx, s, req, plan, rel); err != nil {
@@ -127,6 +128,8 @@ func (req *SubscribeRequest) check() error {
 		return fail(CodeInvalidRequest, "last_rows is %d, expected 0 to %d", req.LastRows, lastRowsMax)
 	case req.BatchRows < 1 || req.BatchRows > batchRowsMax:
 		return fail(CodeInvalidRequest, "batch_rows is %d, expected 1 to %d", req.BatchRows, batchRowsMax)
+	case req.Epoch != "" && req.FromSeq == nil:
+		return fail(CodeInvalidRequest, "epoch is given without from_seq: it says of which history that is")
 	case req.FromSeq != nil && req.LastRows > 0:
 		return fail(CodeInvalidRequest, "from_seq and last_rows exclude each other: the client has the rows, or it wants them")
 	}
@@ -214,10 +217,10 @@ func liveColumn(t *catalog.Table, name string) (int, string, error) {
 }
 
 // resume has the hub replay the change log up to the snapshot.
-func (s *Subscription) resume(ctx context.Context, p row.Partition, from row.Seq) error {
-	if newest := s.db.buffer.Durable(); from > newest {
-		return fail(CodeCursorExpired, "the cursor %d is newer than the newest change %d: it is of another server or of a lost history", from, newest).
-			details("subscribe again with last_rows to get a new snapshot")
+func (s *Subscription) resume(ctx context.Context, req SubscribeRequest) error {
+	from := *req.FromSeq
+	if err := s.db.buffer.CheckCursor(req.Epoch, from); err != nil {
+		return err
 	}
 	s.Resumed = true
 	return s.sub.Replay(ctx, s.db.buffer, from, max(from, s.Seq))

@@ -26,6 +26,8 @@ type Buffer struct {
 	groups   chan *group // sequencer → syncer, capacity 1
 	spare    chan *group // syncer → sequencer, to be used again
 
+	reigns []reign // of this folder, the running one last; fixed by Open
+
 	durable        atomic.Uint64 // row.Seq
 	durableWaiters atomic.Int64
 	durableMu      sync.Mutex

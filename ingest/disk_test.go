@@ -160,6 +160,7 @@ func TestBrokenFolderIsReported(t *testing.T) {
 	}{
 		"node":            {keyNode, []byte{9}},
 		"floors":          {keyFloors, []byte{recordVersion}},
+		"reigns":          {keyReigns, []byte{recordVersion, 1, 7}},
 		"ids":             {keyIDs, []byte("short")},
 		"table":           {tableKey(7), []byte("no separator")},
 		"mark":            {append(markKey(3), 0), (&mark{}).append(nil)},

@@ -21,6 +21,7 @@ import (
 //	m n                                                 → node record          seq high water, time, size of the log
 //	m l                                                 → floors               what forgotten partitions leave behind
 //	m i                                                 → id:8                 ids below may have been given out
+//	m r                                                 → reigns               the starts of this folder and how far each came
 //
 // A change is <op:1> <key length:uvarint> <key> <row> [<old row>], where op has the
 // row.Op in its low four bits, changeContinues and changeHasOld above. Rows are as
@@ -49,6 +50,7 @@ var (
 	keyNode   = []byte{prefixMeta, 'n'}
 	keyFloors = []byte{prefixMeta, 'l'}
 	keyIDs    = []byte{prefixMeta, 'i'}
+	keyReigns = []byte{prefixMeta, 'r'}
 )
 
 // partitionPrefix is the part of the keys that names a partition.
@@ -147,6 +149,20 @@ func (r *reader) uint() uint64 {
 		return 0
 	}
 	r.b = r.b[w:]
+	return n
+}
+
+// fixed is a number of eight bytes.
+func (r *reader) fixed() uint64 {
+	if len(r.b) < 8 {
+		if r.err == nil {
+			r.err = fmt.Errorf("%w: a record is too short", ErrCorrupt)
+		}
+		r.b = nil
+		return 0
+	}
+	n := binary.BigEndian.Uint64(r.b)
+	r.b = r.b[8:]
 	return n
 }
 

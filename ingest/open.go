@@ -124,6 +124,7 @@ func (b *Buffer) recover() error {
 	}
 	batch := b.db.NewBatch()
 	defer batch.Close()
+	newest := b.node.last
 	jumped, err := b.startSeq(isNew, len(overtaken) > 0)
 	if err != nil {
 		return err
@@ -147,6 +148,9 @@ func (b *Buffer) recover() error {
 	}
 	for _, p := range b.parts {
 		b.forget(batch, p)
+	}
+	if err := b.beginReign(batch, newest, b.node.last); err != nil {
+		return err
 	}
 	b.node.high = b.node.last + seqBlock
 	if err := batch.Set(keyNode, b.node.append(nil), nil); err != nil {
@@ -181,7 +185,7 @@ func (b *Buffer) load() (isNew bool, err error) {
 		}
 		return errors.Join(read(value), closer.Close())
 	}
-	if err := errors.Join(get(keyNode, b.node.read), get(keyFloors, b.floors.read)); err != nil {
+	if err := errors.Join(get(keyNode, b.node.read), get(keyFloors, b.floors.read), get(keyReigns, b.readReigns)); err != nil {
 		return false, err
 	}
 	b.epochs = b.floors.epoch

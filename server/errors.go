@@ -151,6 +151,10 @@ func appendErrorFields(dst []byte, e *kalamdb.Error) []byte {
 		dst = append(dst, `,"details":`...)
 		dst = row.AppendJSONString(dst, e.Details)
 	}
+	if e.OldestSeq > 0 {
+		dst = append(dst, `,"oldest_seq":`...)
+		dst = strconv.AppendUint(dst, uint64(e.OldestSeq), 10)
+	}
 	if e.Position >= 0 {
 		dst = append(dst, `,"position":`...)
 		dst = strconv.AppendInt(dst, int64(e.Position), 10)

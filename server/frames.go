@@ -30,7 +30,7 @@ var frameTypes = map[string][]string{
 var (
 	frameTypeNames     = []string{frameSubscribe, frameUnsubscribe, framePing, frameAuth}
 	subscriptionFields = []string{"query_id", "sql", "options"}
-	optionFields       = []string{"last_rows", "from_seq", "batch_rows"}
+	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch"}
 )
 
 const (
@@ -206,6 +206,11 @@ func (r *reader) options(q *kalamdb.SubscribeRequest) error {
 			return nil
 		}
 		name := optionFields[field]
+		if name == "epoch" {
+			epoch, err := r.str(name)
+			q.Epoch = epoch
+			return err
+		}
 		most := map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax}[name]
 		n, err := r.integer(name, most)
 		switch name {
@@ -255,6 +260,10 @@ func subscribedFrame(q *LiveQuery, queryID string) []byte {
 	b = append(b, `,"columns":`...)
 	b = appendColumns(b, q.Columns)
 	b = appendSeq(b, q.Seq)
+	if q.Epoch != "" {
+		b = append(b, `,"epoch":`...)
+		b = row.AppendJSONString(b, q.Epoch)
+	}
 	b = append(b, `,"resumed":`...)
 	b = strconv.AppendBool(b, q.Resumed)
 	return append(b, '}')

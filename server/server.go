@@ -45,6 +45,7 @@ type LiveQuery struct {
 	ID      string
 	Columns []kalamdb.Column
 	Seq     row.Seq
+	Epoch   string
 	Resumed bool
 	Next    func(ctx context.Context) (kalamdb.Event, error)
 	Close   func()
