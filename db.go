@@ -68,6 +68,7 @@ type DB struct {
 	ctx     context.Context // of the work that outlives a request; done when Close begins
 	rooms   *errgroup.Group // buffer and lake
 	chores  sync.WaitGroup  // removal of dropped tables
+	calls   calls           // of Exec
 	failure atomic.Pointer[error]
 	closing sync.Once
 	closed  error
@@ -177,6 +178,7 @@ func (db *DB) Close() error {
 			db.chores.Wait()
 			errs = append(errs, db.rooms.Wait())
 		}
+		db.calls.end() // they need the engine; who waits for the buffer or the lake has his answer
 		if db.engine != nil {
 			errs = append(errs, db.engine.Close()) // before the buffer: its queries read snapshots
 		}

@@ -34,6 +34,10 @@ type statement struct {
 // earlier ones stay done and their results are returned with the error. The whole
 // text is parsed and authorised before the first statement runs.
 func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
+	if !db.calls.enter() {
+		return nil, errClosed()
+	}
+	defer db.calls.leave()
 	list, err := db.prepare(&req)
 	if err != nil {
 		return nil, err
@@ -83,8 +87,18 @@ func (db *DB) failed(err error, i int) *Error {
 	return &e
 }
 
-// Query runs the one SELECT of req and streams its rows. The caller closes them.
-func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
+// Query runs the one SELECT of req and streams its rows. The caller closes them: until
+// then Close of the database waits.
+func (db *DB) Query(ctx context.Context, req Request) (_ *Rows, err error) {
+	if !db.calls.enter() {
+		return nil, errClosed()
+	}
+	streams := false
+	defer func() {
+		if !streams {
+			db.calls.leave()
+		}
+	}()
 	list, err := db.prepare(&req)
 	if err != nil {
 		return nil, err
@@ -106,7 +120,9 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 		rows.done = func() {
 			release()
 			db.queries.end(q, rows.count, asError(rows.Err()))
+			db.calls.leave()
 		}
+		streams = true
 		return rows, nil
 	}
 	switch list[0].Statement.(type) {
@@ -114,11 +130,11 @@ func (db *DB) Query(ctx context.Context, req Request) (*Rows, error) {
 	default:
 		return nil, fail(CodeInvalidRequest, "%s returns no rows, expected one SELECT to stream", list[0].Verb())
 	}
-	res, err := db.Exec(ctx, req)
+	res, err := db.runTimed(ctx, &list[0])
 	if err != nil {
-		return nil, err
+		return nil, db.failed(err, 0)
 	}
-	return &Rows{columns: res[0].Columns, src: &memoryRows{rows: res[0].Rows}, done: func() {}}, nil
+	return &Rows{columns: res.Columns, src: &memoryRows{rows: res.Rows}, done: func() {}}, nil
 }
 
 // prepare parses and authorises all statements of req.
