@@ -94,7 +94,21 @@ func cacheKey(b storagelocations.Bucket, name string) string { return b.URL() + 
 
 // get holds the copy of f, fetching it if there is none. The caller releases it.
 func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*cached, error) {
-	key := cacheKey(b, f.Name)
+	return c.obtain(ctx, cacheKey(b, f.Name), func(ctx context.Context, path string) (fetched, error) {
+		linked, err := c.fetch(ctx, b, f, path)
+		return fetched{bytes: f.Bytes, got: f.Bytes, linked: linked}, err
+	})
+}
+
+// A fetched says what a fetch has made.
+type fetched struct {
+	bytes  int64 // of the copy
+	got    int64 // of them read from the bucket; 0: it was made from other copies
+	linked bool  // nothing was read, the copy is a link
+}
+
+// obtain holds the copy with the given key. If there is none, fetch makes path a verified one.
+func (c *cache) obtain(ctx context.Context, key string, fetch func(ctx context.Context, path string) (fetched, error)) (*cached, error) {
 	tally := tallyOf(ctx)
 	for {
 		c.mu.Lock()
@@ -102,8 +116,8 @@ func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*c
 		if e == nil {
 			e = c.begin(key)
 			c.mu.Unlock()
-			e.bytes = f.Bytes
-			linked, err := c.fetch(ctx, b, f, e.path)
+			made, err := fetch(ctx, e.path)
+			e.bytes = made.bytes
 			if err != nil && !isCorrupt(err) && ctx.Err() == nil {
 				err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
@@ -111,8 +125,10 @@ func (c *cache) get(ctx context.Context, b storagelocations.Bucket, f *File) (*c
 			if e.err != nil {
 				return nil, e.err
 			}
-			c.counts.missed(f, linked)
-			tally.missed(f, linked)
+			if made.got > 0 {
+				c.counts.missed(made)
+				tally.missed(made)
+			}
 			return e, nil
 		}
 		c.hold(e)

@@ -33,11 +33,11 @@ type cacheCounts struct {
 	hits, misses, gets, fetched, evicted atomic.Int64
 }
 
-func (n *cacheCounts) missed(f *File, linked bool) {
+func (n *cacheCounts) missed(f fetched) {
 	n.misses.Add(1)
-	if !linked {
+	if !f.linked {
 		n.gets.Add(1)
-		n.fetched.Add(f.Bytes)
+		n.fetched.Add(f.got)
 	}
 }
 
@@ -63,9 +63,9 @@ func (t *Tally) hit() {
 	}
 }
 
-func (t *Tally) missed(f *File, linked bool) {
+func (t *Tally) missed(f fetched) {
 	if t != nil {
-		t.counts.missed(f, linked)
+		t.counts.missed(f)
 	}
 }
 
