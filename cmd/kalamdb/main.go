@@ -5,6 +5,7 @@
 //	kalamdb sql      send it SQL, or talk to it       (sql.go, repl.go, format.go)
 //	kalamdb watch    print changes as they happen     (watch.go)
 //	kalamdb import   send it the rows of a file       (import.go, importfile.go, importsend.go)
+//	kalamdb export, backup, restore: its statements of that name (transfer.go)
 //	kalamdb verify   read and compare all that is stored (verify.go)
 //	kalamdb doctor   examine a stopped server, rebuild its logs (doctor.go)
 //	kalamdb version  say what this binary is          (version.go)

@@ -56,6 +56,15 @@ func (p *progress) at(done, total, rows int64) {
 	p.show(line)
 }
 
+// note shows what is known when there is no total.
+func (p *progress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); p.due(now) {
+		p.show(fmt.Sprintf("%s: %s, %s", p.what, text, now.Sub(p.began).Round(time.Second)))
+	}
+}
+
 func (p *progress) due(now time.Time) bool {
 	every := progressPlain
 	if p.terminal {
