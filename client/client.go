@@ -4,12 +4,21 @@
 //	c := client.New("http://127.0.0.1:8080", token)
 //	results, err := c.Exec(ctx, "SELECT text FROM app.messages WHERE id = $1", 7)
 //
-//	stream, err := c.Subscribe(ctx, client.Spec{QueryID: "m", SQL: "SELECT * FROM app.messages", LastRows: 10})
-//	defer stream.Close()
-//	for event, err := range stream.Events() { … }
+//	messages, err := client.Select[Message](ctx, c, "SELECT * FROM app.messages WHERE room = $1", "a")
 //
-// client.go is HTTP, stream.go the WebSocket, errors.go what the server says when
-// it refuses. Numbers arrive as json.Number, so that none is rounded on its way.
+//	live := client.Live[Message](ctx, c, client.LiveQuery{SQL: "SELECT * FROM app.messages WHERE room = 'a'"})
+//	defer live.Close()
+//	err := live.Wait(ctx)
+//	for { show(live.Rows()); <-live.Changed() }
+//
+// client.go is HTTP, token.go who asks, errors.go what the server says when it
+// refuses, typed.go rows as Go values. Live queries come in three floors:
+//
+//   - [Client.Subscribe], stream.go: one WebSocket, its frames as events;
+//   - [Client.Follow], follow.go: one live query that outlives its connections, each event once;
+//   - [Live], live.go: the rows of the query, which stay equal to the SELECT.
+//
+// In a [Row] numbers arrive as json.Number, so that none is rounded on its way.
 package client
 
 import (
@@ -31,11 +40,18 @@ type Client struct {
 	Namespace string
 	// UserID is who to act as on a server in dev mode, when there is no token.
 	UserID string
+	// TokenSource gives a token of the user: before the first request if [New] got
+	// none, and again when the server refuses the one in use or says that it is about
+	// to end. nil: there is only the token of New.
+	TokenSource func(context.Context) (string, error)
+	// SilenceMax is how long the server may say nothing before a WebSocket counts as
+	// lost; 0 is 90 seconds. The client pings after a third of it.
+	SilenceMax time.Duration
 	// HTTP sends the requests of Exec.
 	HTTP *http.Client
 
-	url   string
-	token string
+	url    string
+	tokens tokens
 }
 
 // idleConnsMax is how many connections are kept open for the next request.
@@ -52,7 +68,7 @@ func New(url, token string) *Client {
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
 	}
-	return &Client{HTTP: &http.Client{Transport: t}, url: strings.TrimSuffix(url, "/"), token: token}
+	return &Client{HTTP: &http.Client{Transport: t}, url: strings.TrimSuffix(url, "/"), tokens: newTokens(token)}
 }
 
 // Close closes the connections that no request uses.
@@ -88,15 +104,42 @@ type request struct {
 // encoded by encoding/json. If the server refuses, the error is an *[Error];
 // statements before the one that failed stay done.
 func (c *Client) Exec(ctx context.Context, sql string, params ...any) ([]Result, error) {
+	var answer struct {
+		Results []Result `json:"results"`
+	}
+	if err := c.ask(ctx, sql, params, &answer); err != nil {
+		return nil, err
+	}
+	return answer.Results, nil
+}
+
+// ask decodes the answer of the server into answer. A token that is refused is
+// replaced once: nothing has run then.
+func (c *Client) ask(ctx context.Context, sql string, params []any, answer any) error {
 	body, err := json.Marshal(request{SQL: sql, Params: params, Namespace: c.Namespace})
 	if err != nil {
-		return nil, fmt.Errorf("encode params: %w", err)
+		return fmt.Errorf("encode params: %w", err)
 	}
+	var text []byte
+	err = c.authorised(ctx, func(token string) error {
+		text, err = c.post(ctx, token, body)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := decode(text, answer); err != nil {
+		return fmt.Errorf("the answer of %s is not the JSON of a KalamDB server, or not what was asked for: %w", c.url, err)
+	}
+	return nil
+}
+
+func (c *Client) post(ctx context.Context, token string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/api/sql", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header = c.header()
+	req.Header = c.header(token)
 	req.Header.Set("Content-Type", "application/json")
 	reply, err := c.HTTP.Do(req)
 	if err != nil {
@@ -110,19 +153,13 @@ func (c *Client) Exec(ctx context.Context, sql string, params ...any) ([]Result,
 	if reply.StatusCode != http.StatusOK {
 		return nil, errorOf(reply, text)
 	}
-	var answer struct {
-		Results []Result `json:"results"`
-	}
-	if err := decode(text, &answer); err != nil {
-		return nil, fmt.Errorf("the answer of %s is not the JSON of a KalamDB server: %w", c.url, err)
-	}
-	return answer.Results, nil
+	return text, nil
 }
 
-func (c *Client) header() http.Header {
+func (c *Client) header(token string) http.Header {
 	h := http.Header{}
-	if c.token != "" {
-		h.Set("Authorization", "Bearer "+c.token)
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
 	} else if c.UserID != "" {
 		h.Set("X-User-Id", c.UserID)
 	}

@@ -2,11 +2,11 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +20,12 @@ type Spec struct {
 	SQL       string  // SELECT columns or * FROM t [WHERE …]
 	LastRows  int     // start with up to so many rows that are there; 0 for none
 	FromSeq   *uint64 // resume: every change after it
+	Epoch     string  // of the history that FromSeq is from, as "subscribed" said it; "" is not checked
 	BatchRows int     // rows in one initial_data event; 0 is the server's default
+	// IncludeExpired asks for a DELETE of what goes by its age, too.
+	IncludeExpired bool
+	// CheckpointMillis asks for an event "checkpoint" every so many milliseconds.
+	CheckpointMillis int
 }
 
 // Types of an [Event].
@@ -31,6 +36,8 @@ const (
 	TypeEnded       = "ended" // the live query is over; Reason says why
 	TypeError       = "error"
 	TypePong        = "pong"
+	TypeExpiring    = "token_expiring" // answer it with Renew
+	TypeCheckpoint  = "checkpoint"     // what the result is at Seq: RowCount and Hash
 )
 
 // An Event is one frame of the server.
@@ -40,11 +47,15 @@ type Event struct {
 	SubscriptionID string
 	Columns        []Column // subscribed
 	Resumed        bool     // subscribed
+	Epoch          string   // subscribed: the history that Seq is from
 	Rows           []Row    // initial_data, change
 	HasMore        bool     // initial_data: more of them follow
 	ChangeType     string   // change: INSERT, UPDATE or DELETE
 	OldValues      []Row    // change, for an UPDATE
+	Incomplete     bool     // change: the rest of its transaction follows
 	Seq            uint64   // resume after it
+	RowCount       int64    // checkpoint
+	Hash           string   // checkpoint
 	Reason         string   // change, ended
 	Err            *Error   // error
 	Raw            []byte   // the frame as it came
@@ -66,19 +77,21 @@ var ErrClosed = errors.New("the stream is closed")
 const (
 	dialTimeout  = 10 * time.Second
 	writeTimeout = 10 * time.Second
-	// silenceMax is how long the server may say nothing: it pings every 30 s.
-	silenceMax = 90 * time.Second
+	silenceMax   = 90 * time.Second // unless the client says otherwise; the server pings every 30 s
 )
 
 // A Stream is a WebSocket with its live queries. Next and Events are for one
 // goroutine at a time; the other methods may be called from any. While nobody
 // calls Next the server's pings stay unanswered and it drops the connection.
 type Stream struct {
-	conn *websocket.Conn
-	ctx  context.Context
-	stop func() bool // of the function that closes the connection when ctx ends
+	conn    *websocket.Conn
+	ctx     context.Context
+	silence time.Duration
+	stop    func() bool // of the function that closes the connection when ctx ends
+	pinger  *time.Timer // calls ping
+	token   string      // the newest that the server has; for the goroutine of Next
 
-	// mu guards writes to conn and closed.
+	// mu guards closed and writes to conn other than control frames.
 	mu     sync.Mutex
 	closed bool
 }
@@ -86,9 +99,24 @@ type Stream struct {
 // Subscribe opens a stream with the given live queries; each is answered by an
 // event "subscribed" or "error". The stream ends with ctx.
 func (c *Client) Subscribe(ctx context.Context, specs ...Spec) (*Stream, error) {
+	var s *Stream
+	err := c.authorised(ctx, func(token string) (err error) {
+		s, err = c.dial(ctx, token)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Add(specs...); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (c *Client) dial(ctx context.Context, token string) (*Stream, error) {
 	address := strings.Replace(c.url, "http", "ws", 1) + "/ws" // https becomes wss
-	d := websocket.Dialer{HandshakeTimeout: dialTimeout}
-	conn, reply, err := d.DialContext(ctx, address, c.header())
+	d := websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: dialTimeout}
+	conn, reply, err := d.DialContext(ctx, address, c.header(token))
 	if err != nil {
 		if reply != nil && reply.Body != nil {
 			text, readErr := io.ReadAll(reply.Body)
@@ -98,10 +126,14 @@ func (c *Client) Subscribe(ctx context.Context, specs ...Spec) (*Stream, error) 
 		}
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
-	s := &Stream{conn: conn, ctx: ctx}
+	s := &Stream{conn: conn, ctx: ctx, silence: c.SilenceMax, token: token}
+	if s.silence <= 0 {
+		s.silence = silenceMax
+	}
 	s.stop = context.AfterFunc(ctx, func() { conn.NetConn().Close() })
+	conn.SetPongHandler(func(string) error { return s.heard() })
 	conn.SetPingHandler(func(data string) error {
-		if err := conn.SetReadDeadline(time.Now().Add(silenceMax)); err != nil {
+		if err := s.heard(); err != nil {
 			return err
 		}
 		err := conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeTimeout))
@@ -110,10 +142,26 @@ func (c *Client) Subscribe(ctx context.Context, specs ...Spec) (*Stream, error) 
 		}
 		return err
 	})
-	if err := s.Add(specs...); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
+	s.mu.Lock() // ping may come before pinger is set
+	defer s.mu.Unlock()
+	s.pinger = time.AfterFunc(s.silence/3, s.ping)
 	return s, nil
+}
+
+// heard gives the server time until it has to say something again.
+func (s *Stream) heard() error { return s.conn.SetReadDeadline(time.Now().Add(s.silence)) }
+
+// ping asks a sign of life of the server, and again until the stream is closed or the
+// ping cannot be sent; then Next fails, too.
+func (s *Stream) ping() {
+	if err := s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout)); err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.pinger.Reset(s.silence / 3)
+	}
 }
 
 type subscription struct {
@@ -123,9 +171,12 @@ type subscription struct {
 }
 
 type options struct {
-	LastRows  int     `json:"last_rows,omitempty"`
-	FromSeq   *uint64 `json:"from_seq,omitempty"`
-	BatchRows int     `json:"batch_rows,omitempty"`
+	LastRows         int     `json:"last_rows,omitempty"`
+	FromSeq          *uint64 `json:"from_seq,omitempty"`
+	Epoch            string  `json:"epoch,omitempty"`
+	BatchRows        int     `json:"batch_rows,omitempty"`
+	IncludeExpired   bool    `json:"include_expired,omitempty"`
+	CheckpointMillis int     `json:"checkpoint_ms,omitempty"`
 }
 
 // Add subscribes to more live queries.
@@ -138,8 +189,8 @@ func (s *Stream) Add(specs ...Spec) error {
 		Subscriptions []subscription `json:"subscriptions"`
 	}{Type: "subscribe"}
 	for _, p := range specs {
-		frame.Subscriptions = append(frame.Subscriptions,
-			subscription{QueryID: p.QueryID, SQL: p.SQL, Options: options{LastRows: p.LastRows, FromSeq: p.FromSeq, BatchRows: p.BatchRows}})
+		frame.Subscriptions = append(frame.Subscriptions, subscription{QueryID: p.QueryID, SQL: p.SQL, Options: options{LastRows: p.LastRows,
+			FromSeq: p.FromSeq, Epoch: p.Epoch, BatchRows: p.BatchRows, IncludeExpired: p.IncludeExpired, CheckpointMillis: p.CheckpointMillis}})
 	}
 	return s.send(frame)
 }
@@ -172,14 +223,22 @@ func (s *Stream) send(frame any) error {
 // Next waits for the next event. Its error ends the stream: the context's,
 // [ErrClosed], a *[ClosedError] or one of the network.
 func (s *Stream) Next() (Event, error) {
-	if err := s.conn.SetReadDeadline(time.Now().Add(silenceMax)); err != nil {
-		return Event{}, s.failure(err)
+	f, err := s.next()
+	if err != nil {
+		return Event{}, err
+	}
+	return f.event()
+}
+
+func (s *Stream) next() (*frame, error) {
+	if err := s.heard(); err != nil {
+		return nil, s.failure(err)
 	}
 	_, text, err := s.conn.ReadMessage()
 	if err != nil {
-		return Event{}, s.failure(err)
+		return nil, s.failure(err)
 	}
-	return parseEvent(text)
+	return parseFrame(text)
 }
 
 func (s *Stream) failure(err error) error {
@@ -218,36 +277,11 @@ func (s *Stream) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.pinger.Stop()
 	if !s.stop() {
 		return nil // ctx has ended and the connection with it
 	}
 	// A polite goodbye; if it cannot be sent the connection is of no use anyway.
 	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
 	return s.conn.Close()
-}
-
-func parseEvent(text []byte) (Event, error) {
-	var f struct {
-		errorFields
-		Type           string   `json:"type"`
-		QueryID        string   `json:"query_id"`
-		SubscriptionID string   `json:"subscription_id"`
-		Columns        []Column `json:"columns"`
-		Resumed        bool     `json:"resumed"`
-		Rows           []Row    `json:"rows"`
-		HasMore        bool     `json:"has_more"`
-		ChangeType     string   `json:"change_type"`
-		OldValues      []Row    `json:"old_values"`
-		Seq            uint64   `json:"seq"`
-		Reason         string   `json:"reason"`
-	}
-	if err := decode(text, &f); err != nil {
-		return Event{}, fmt.Errorf("read frame of the server: %w", err)
-	}
-	e := Event{Type: f.Type, QueryID: f.QueryID, SubscriptionID: f.SubscriptionID, Columns: f.Columns, Resumed: f.Resumed, Rows: f.Rows,
-		HasMore: f.HasMore, ChangeType: f.ChangeType, OldValues: f.OldValues, Seq: f.Seq, Reason: f.Reason, Raw: json.RawMessage(text)}
-	if f.Type == TypeError {
-		e.Err = f.err()
-	}
-	return e, nil
 }
