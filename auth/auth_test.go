@@ -208,7 +208,7 @@ func TestCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
 
 func TestVerifyConcurrently(t *testing.T) {
 	v := newVerifier(t, Options{})
-	v.cache = newCache(8)
+	v.cache.Store(newCache(8))
 	var tokens []string
 	for i := range 32 {
 		text, err := Sign(testSecret, Principal{User: row.UserID(fmt.Sprint("u", i))}, time.Hour)

@@ -98,6 +98,38 @@ func TestToken(t *testing.T) {
 	}
 }
 
+func TestSecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	token, _, err := commandLine(t, "", "token", "--user", "ana", "--data-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func() error {
+		v, err := auth.NewVerifier(auth.Options{SecretFile: filepath.Join(dir, "secret")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = v.Verify(strings.TrimSuffix(token, "\n"))
+		return err
+	}
+	for _, step := range []struct {
+		command string
+		keys    int
+		good    bool // the token that the first key signed
+	}{{"list", 1, true}, {"rotate", 2, true}, {"rotate", 3, true}, {"retire", 1, false}, {"retire", 1, false}} {
+		out, _, err := commandLine(t, "", "secret", step.command, "--data-dir", dir)
+		if lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n"); err != nil || len(lines) != step.keys || !strings.HasSuffix(lines[0], " signs") {
+			t.Errorf("%s: %v, %q, expected %d keys", step.command, err, out, step.keys)
+		}
+		if err := verify(); (err == nil) != step.good {
+			t.Errorf("after %s: %v, expected a good token: %t", step.command, err, step.good)
+		}
+	}
+	if _, _, err := commandLine(t, "", "secret", "rotate", "--data-dir", t.TempDir()); err == nil {
+		t.Error("a key was put in front of a file that is not there")
+	}
+}
+
 func TestVersion(t *testing.T) {
 	out, _, err := commandLine(t, "", "version")
 	if err != nil || !strings.HasPrefix(out, "kalamdb ") || strings.Count(out, "\n") != 1 {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"kalamdb"
@@ -63,8 +65,13 @@ type s3Config struct {
 }
 
 type authConfig struct {
-	Issuer   string `koanf:"issuer"`
-	Audience string `koanf:"audience"`
+	Issuer    string   `koanf:"issuer"`
+	Audience  string   `koanf:"audience"`
+	JWKSURL   string   `koanf:"jwks_url"`
+	PEMFile   string   `koanf:"pem_file"`
+	UserClaim string   `koanf:"user_claim"`
+	RoleClaim string   `koanf:"role_claim"`
+	Roles     []string `koanf:"roles"`
 }
 
 type serverConfig struct {
@@ -137,6 +144,7 @@ func defaultConfig() config {
 		DataDir: "./data",
 		Listen:  "127.0.0.1:8080",
 		Log:     logConfig{Level: "info", Format: "text"},
+		Auth:    authConfig{Roles: []string{}},
 		Server: serverConfig{
 			CORSOrigins: []string{}, BodyBytesMax: 2 * mib, SocketsMax: 10_000, FrameBytesMax: 2 * mib, SubscriptionsMax: 100, OutboxBytesMax: mib,
 			WriteTimeout: 20 * time.Second, PingInterval: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
@@ -196,8 +204,21 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 }
 
 // verifier are the settings of who may come in.
-func (c config) verifier(secret []byte) auth.Options {
-	return auth.Options{Secret: secret, Issuer: c.Auth.Issuer, Audience: c.Auth.Audience}
+func (c config) verifier() (auth.Options, error) {
+	o := auth.Options{
+		SecretFile: secretFile(c), Issuer: c.Auth.Issuer, Audience: c.Auth.Audience,
+		JWKS: c.Auth.JWKSURL, PEMFile: c.Auth.PEMFile, UserClaim: c.Auth.UserClaim, RoleClaim: c.Auth.RoleClaim,
+		Roles: map[string]auth.Role{},
+	}
+	for _, pair := range c.Auth.Roles {
+		theirs, ours, ok := strings.Cut(pair, "=")
+		role, err := auth.ParseRole(ours)
+		if !ok || err != nil {
+			return o, fmt.Errorf("auth.roles: %q, expected the provider's name of a role, = and user, service, dba or system", pair)
+		}
+		o.Roles[theirs] = role
+	}
+	return o, nil
 }
 
 // http are the settings of HTTP and WebSocket.

@@ -2,6 +2,7 @@
 //
 //	kalamdb serve    run a server                     (serve.go, and run below)
 //	kalamdb token    mint a token with its secret     (token.go)
+//	kalamdb secret   replace the key of the tokens    (secret.go)
 //	kalamdb sql      send it SQL, or talk to it       (sql.go, repl.go, format.go)
 //	kalamdb watch    print changes as they happen     (watch.go)
 //	kalamdb import   send it the rows of a file       (import.go, importfile.go, importsend.go)
@@ -54,7 +55,11 @@ func run(ctx context.Context, cfg config, out io.Writer, log *slog.Logger) (err 
 	}
 	defer func() { err = errors.Join(err, db.Close()) }() // after the server: no request can be in flight
 
-	verifier, err := auth.NewVerifier(cfg.verifier(db.Secret()))
+	who, err := cfg.verifier()
+	if err != nil {
+		return err
+	}
+	verifier, err := auth.NewVerifier(who)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,8 @@ func sample(t reflect.Type, n int, isTrue bool) string {
 // and wants it to arrive in some package's Options.
 func TestEveryKeyReachesOptions(t *testing.T) {
 	options := func(c config) []any {
-		return []any{c.database(slog.Default()), c.verifier(nil), c.http(nil, nil), c.Listen, c.Log}
+		who, err := c.verifier()
+		return []any{c.database(slog.Default()), who, err, c.http(nil, nil), c.Listen, c.Log}
 	}
 	before := options(defaultConfig())
 	n := 0
