@@ -31,6 +31,7 @@ var (
 	frameTypeNames     = []string{frameSubscribe, frameUnsubscribe, framePing, frameAuth}
 	subscriptionFields = []string{"query_id", "sql", "options"}
 	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch"}
+	optionMax          = map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax} // of those that are numbers
 )
 
 const (
@@ -182,21 +183,30 @@ func (r *reader) readSubscription(spec *subscribeSpec) error {
 		}
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case spec.queryID == "":
+	}
+	q.QueryID = spec.queryID
+	err = checkSubscription(q)
+	spec.queryID = q.QueryID
+	return err
+}
+
+// checkSubscription says what is wrong with the fields of a subscription. An id that is
+// wrong is taken away: no frame could name it.
+func checkSubscription(q *kalamdb.SubscribeRequest) error {
+	switch {
+	case q.QueryID == "":
 		return invalidAt(-1, `the field "query_id" is missing or empty in the subscription`)
-	case len(spec.queryID) > queryIDBytesMax || strings.ContainsFunc(spec.queryID, func(c rune) bool { return !unicode.IsPrint(c) }):
-		long := spec.queryID
-		spec.queryID = ""
+	case len(q.QueryID) > queryIDBytesMax || strings.ContainsFunc(q.QueryID, func(c rune) bool { return !unicode.IsPrint(c) }):
+		long := q.QueryID
+		q.QueryID = ""
 		return invalidAt(-1, "query_id %q is not 1 to %d printable bytes", clip(long), queryIDBytesMax)
 	case q.SQL == "":
 		return invalidAt(-1, `the field "sql" is missing or empty in the subscription`)
 	case len(q.SQL) > sqlBytesMax:
 		return fail(kalamdb.CodeTooLarge, fmt.Sprintf("the SQL text has %d bytes, the limit is %d", len(q.SQL), sqlBytesMax))
 	}
-	q.QueryID = spec.queryID
 	return nil
 }
 
@@ -211,19 +221,23 @@ func (r *reader) options(q *kalamdb.SubscribeRequest) error {
 			q.Epoch = epoch
 			return err
 		}
-		most := map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax}[name]
-		n, err := r.integer(name, most)
-		switch name {
-		case "last_rows":
-			q.LastRows = int(n)
-		case "batch_rows":
-			q.BatchRows = int(n)
-		case "from_seq":
-			seq := row.Seq(n)
-			q.FromSeq = &seq
-		}
+		n, err := r.integer(name, optionMax[name])
+		setOption(q, name, n)
 		return err
 	})
+}
+
+// setOption sets an option that is a number.
+func setOption(q *kalamdb.SubscribeRequest, name string, n int64) {
+	switch name {
+	case "last_rows":
+		q.LastRows = int(n)
+	case "batch_rows":
+		q.BatchRows = int(n)
+	case "from_seq":
+		seq := row.Seq(n)
+		q.FromSeq = &seq
+	}
 }
 
 // errorFrame tells the client what went wrong; queryID may be empty.

@@ -43,6 +43,7 @@ func (k *socket) subscribe(spec subscribeSpec) {
 	go func() {
 		defer k.running.Done()
 		defer k.s.metrics.subscriptions.Dec()
+		defer k.s.limits.subscriptions.give(req.As.User)
 		defer close(q.done)
 		defer cancel()
 		defer k.survive("live query")
@@ -60,8 +61,11 @@ func (k *socket) reserve(q *liveQuery, req *kalamdb.SubscribeRequest) error {
 	if len(k.queries) >= k.s.o.SubscriptionsMax {
 		return fail(codeLimitExceeded, fmt.Sprintf("a connection may have %d live queries", k.s.o.SubscriptionsMax))
 	}
+	req.ConnectionID, req.As = k.id, k.principal()
+	if err := k.s.limits.subscriptions.take(req.As.User); err != nil {
+		return err
+	}
 	k.queries[q.queryID] = q
-	req.ConnectionID, req.As = k.id, k.who
 	return nil
 }
 

@@ -31,9 +31,9 @@ func newMetrics(stats func() kalamdb.Stats, more []prometheus.Collector) *metric
 			Name: "kalamdb_http_request_duration_seconds", Help: "From the end of the request's head to the end of the answer.",
 			Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"route"}),
 		sockets: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "kalamdb_websocket_connections", Help: "Open WebSockets."}),
+			Name: "kalamdb_websocket_connections", Help: "Open WebSockets and event streams."}),
 		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "kalamdb_websocket_subscriptions", Help: "Live queries of open WebSockets."}),
+			Name: "kalamdb_websocket_subscriptions", Help: "Live queries of open WebSockets and event streams."}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kalamdb_websocket_subscriptions_ended_total", Help: "Live queries the server ended."}, []string{"reason"}),
 	}
@@ -55,7 +55,7 @@ func (m *metrics) request(route string, status int, took time.Duration) {
 		}
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	if route != routeSocket { // a WebSocket's life is no latency
+	if route != routeSocket && route != routeEvents { // the life of a live query is no latency
 		m.seconds.WithLabelValues(route).Observe(took.Seconds())
 	}
 }

@@ -13,12 +13,16 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"kalamdb"
 )
 
 const routeSQL, routeSocket = "/api/sql", "/ws"
+
+// routeEvents is what metrics call routeSocket without an upgrade.
+const routeEvents = "/ws events"
 
 func (s *Server) routes() http.Handler {
 	gin.SetMode(gin.ReleaseMode)
@@ -27,7 +31,13 @@ func (s *Server) routes() http.Handler {
 	e.RedirectTrailingSlash = false
 	e.Use(s.middleware)
 	e.POST(routeSQL, func(c *gin.Context) { s.serveSQL(c.Writer, c.Request) })
-	e.GET(routeSocket, func(c *gin.Context) { s.serveSocket(c.Writer, c.Request) })
+	e.GET(routeSocket, func(c *gin.Context) {
+		if wantsEvents(c.Request) && !websocket.IsWebSocketUpgrade(c.Request) {
+			s.serveEvents(c.Writer, c.Request)
+			return
+		}
+		s.serveSocket(c.Writer, c.Request)
+	})
 	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{ErrorLog: nil})
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Handle(method, "/healthz", func(c *gin.Context) { s.write(c.Writer, http.StatusOK, []byte(`{"status":"ok"}`)) })
@@ -54,7 +64,11 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 
 // middleware has every request of the router go through around.
 func (s *Server) middleware(c *gin.Context) {
-	s.around(c.Writer, c.Request, c.FullPath(), func() {
+	route := c.FullPath()
+	if route == routeSocket && !websocket.IsWebSocketUpgrade(c.Request) {
+		route = routeEvents
+	}
+	s.around(c.Writer, c.Request, route, func() {
 		if origin := c.Request.Header.Get("Origin"); origin == "" || !s.cors(c, origin) {
 			c.Next()
 		}
@@ -115,7 +129,7 @@ func (s *Server) cors(c *gin.Context, origin string) bool {
 	}
 	h.Del("Allow")
 	h.Set("Access-Control-Allow-Methods", "GET, POST")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, Accept, X-Request-Id, X-User-Id")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, Accept, X-Request-Id, X-User-Id, Last-Event-ID")
 	h.Set("Access-Control-Max-Age", "600")
 	c.AbortWithStatus(http.StatusNoContent)
 	return true

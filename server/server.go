@@ -66,14 +66,22 @@ type Options struct {
 	// every origin. Pages of the server itself always may.
 	CORSOrigins []string
 
-	BodyBytesMax     int64         // one request body, also after gzip: 2 MiB
-	SocketsMax       int           // open WebSockets: 10,000
-	FrameBytesMax    int64         // one frame of a client: 2 MiB
-	SubscriptionsMax int           // per WebSocket: 100
-	OutboxBytesMax   int64         // frames waiting for one WebSocket: 1 MiB
-	WriteTimeout     time.Duration // a client that takes no byte for so long is dropped: 20 s
-	PingInterval     time.Duration // of WebSockets; two and a half without an answer drop it: 30 s
-	ShutdownTimeout  time.Duration // for requests in flight: 10 s
+	BodyBytesMax     int64 // one request body, also after gzip: 2 MiB
+	SocketsMax       int   // open WebSockets: 10,000
+	FrameBytesMax    int64 // one frame of a client: 2 MiB
+	SubscriptionsMax int   // per WebSocket: 100
+	// Over all connections of a user: WebSockets and event streams, 1,000; live queries, 10,000.
+	UserSocketsMax, UserSubscriptionsMax int
+
+	// A client that sends more messages than that is read more slowly; a frame counts as
+	// one, and one for each subscription in it: 1,000
+	MessagesPerSecond int
+
+	OutboxBytesMax  int64         // frames waiting for one WebSocket: 1 MiB
+	WriteTimeout    time.Duration // a client that takes no byte for so long is dropped: 20 s
+	TokenNotice     time.Duration // before its end a token's client hears of it: 1 min
+	PingInterval    time.Duration // of WebSockets; two and a half without an answer drop it: 30 s
+	ShutdownTimeout time.Duration // for requests in flight: 10 s
 
 	Collectors []prometheus.Collector // more series for /metrics
 	Logger     *slog.Logger           // nil discards
@@ -84,8 +92,12 @@ func (o Options) withDefaults() Options {
 	def(&o.SocketsMax, 10_000)
 	def(&o.FrameBytesMax, 2<<20)
 	def(&o.SubscriptionsMax, 100)
+	def(&o.UserSocketsMax, 1000)
+	def(&o.UserSubscriptionsMax, 10_000)
+	def(&o.MessagesPerSecond, 1000)
 	def(&o.OutboxBytesMax, 1<<20)
 	def(&o.WriteTimeout, 20*time.Second)
+	def(&o.TokenNotice, time.Minute)
 	def(&o.PingInterval, 30*time.Second)
 	def(&o.ShutdownTimeout, 10*time.Second)
 	if o.Logger == nil {
@@ -117,11 +129,12 @@ type Server struct {
 	origins map[string]bool
 	ids     idSource
 	ready   readiness
+	limits  userLimits
 
 	// mu guards sockets and stopping, so that no socket opens after the last one
 	// was told to stop. Nothing blocks under it.
 	mu       sync.Mutex
-	sockets  map[*socket]struct{}
+	sockets  map[connection]struct{}
 	stopping bool
 	active   sync.WaitGroup // requests and sockets; Add only while not stopping
 
@@ -134,7 +147,7 @@ func New(db *kalamdb.DB, o Options) *Server { return newServer(embedded{db}, o) 
 
 func newServer(db Database, o Options) *Server {
 	o = o.withDefaults()
-	s := &Server{db: db, o: o, log: o.Logger, sockets: map[*socket]struct{}{}, origins: map[string]bool{}, ids: newIDSource()}
+	s := &Server{db: db, o: o, log: o.Logger, sockets: map[connection]struct{}{}, limits: newUserLimits(o), origins: map[string]bool{}, ids: newIDSource()}
 	for _, origin := range o.CORSOrigins {
 		s.origins[origin] = true
 	}

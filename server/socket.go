@@ -12,7 +12,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"kalamdb"
-	"kalamdb/auth"
 	"kalamdb/row"
 )
 
@@ -27,6 +26,9 @@ var (
 	closeExpired   = closing{websocket.ClosePolicyViolation, "auth_expired"}
 	closeInternal  = closing{websocket.CloseInternalServerErr, "internal error"}
 )
+
+// errSilent is why a socket is dropped whose client is gone or says nothing any more.
+var errSilent = errors.New("the client is gone")
 
 const (
 	closeHandshake = time.Second     // for the client to answer a close frame
@@ -53,12 +55,12 @@ type socket struct {
 	stopOnce sync.Once
 	why      closing       // valid once stopped is closed
 	stopped  chan struct{} // closed by stop
-	renewed  chan struct{} // capacity 1: who has another expiry
+	pace     pace          // of the client's frames; for the reader
+
+	session
 
 	// mu guards the fields below. Nothing blocks under it.
 	mu      sync.Mutex
-	claim   auth.Principal        // of the newest token
-	who     auth.Principal        // who that is; his role is the same for the socket's whole life
 	queries map[string]*liveQuery // by query id; being there reserves the id
 	closing bool                  // the close frame is sent: read only on
 
@@ -66,28 +68,22 @@ type socket struct {
 }
 
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
-	p, err := s.claimed(r, true)
+	p, err := s.enterLive(r)
 	if err != nil {
 		s.writeError(w, r, err)
 		return
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !s.allowedOrigin(origin, r) {
-		e := fail("FORBIDDEN", "pages of this origin may not connect")
-		e.Details = "the operator can add it to the list of CORS origins"
-		s.writeError(w, r, e)
-		return
-	}
 	if !websocket.IsWebSocketUpgrade(r) {
-		s.writeError(w, r, invalidAt(-1, "GET /ws takes a WebSocket upgrade only"))
+		s.writeError(w, r, invalidAt(-1, "GET /ws takes a WebSocket upgrade, or the header Accept: "+mediaEvents))
 		return
 	}
-	k := &socket{s: s, id: ulid.Make().String(), out: newOutbox(s.o.OutboxBytesMax), claim: p,
-		stopped: make(chan struct{}), renewed: make(chan struct{}, 1), queries: map[string]*liveQuery{}}
-	if err := s.register(k); err != nil {
+	k := &socket{s: s, id: ulid.Make().String(), out: newOutbox(s.o.OutboxBytesMax), pace: newPace(s.o.MessagesPerSecond),
+		stopped: make(chan struct{}), session: session{claim: p, renewed: make(chan struct{}, 1)}, queries: map[string]*liveQuery{}}
+	if err := s.register(k, &k.session); err != nil {
 		s.writeError(w, r, err)
 		return
 	}
-	defer s.unregister(k)
+	defer s.unregister(k, &k.session)
 	up := websocket.Upgrader{
 		CheckOrigin: func(*http.Request) bool { return true }, // checked above
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
@@ -98,32 +94,6 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return // answered by up.Error
 	}
 	k.run(context.WithoutCancel(r.Context()))
-}
-
-// register makes k one of the sockets that stop tells to close and recheck looks at. Its
-// user is identified under the same lock, so no change of him is missed.
-func (s *Server) register(k *socket) (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k.who, err = s.db.Identify(k.claim); err != nil {
-		return err
-	}
-	switch {
-	case s.stopping:
-		return fail(kalamdb.CodeNotReady, "the server is shutting down")
-	case len(s.sockets) >= s.o.SocketsMax:
-		return fail(codeLimitExceeded, "the server has as many WebSockets open as it takes")
-	}
-	s.sockets[k] = struct{}{}
-	s.metrics.sockets.Inc()
-	return nil
-}
-
-func (s *Server) unregister(k *socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sockets, k)
-	s.metrics.sockets.Dec()
 }
 
 // run is steps 2 to 5 of the socket's life.
@@ -141,6 +111,11 @@ func (k *socket) run(ctx context.Context) {
 		k.read()
 	}()
 	k.end()
+	select {
+	case <-k.stopped: // write is saying goodbye, which has its own bound
+	default:
+		k.drop(errSilent) // a write that is stuck ends now
+	}
 	k.running.Wait()
 	<-written
 	if err := k.conn.Close(); err != nil {
@@ -189,7 +164,7 @@ func (k *socket) read() {
 			k.fail("", invalidAt(-1, "binary frames are not understood, expected JSON text"))
 			continue
 		}
-		k.handle(frame)
+		k.pace.wait(k.ctx, k.handle(frame))
 	}
 }
 
@@ -203,19 +178,19 @@ func (k *socket) readDeadline(patience time.Duration) error {
 	return k.conn.SetReadDeadline(time.Now().Add(patience))
 }
 
-// handle answers one frame. What is wrong with it is an error frame; the
-// connection goes on.
-func (k *socket) handle(b []byte) {
+// handle answers one frame and says for how many messages it counts. What is wrong
+// with it is an error frame; the connection goes on.
+func (k *socket) handle(b []byte) (messages int) {
 	f, err := parseFrame(b)
 	if err != nil {
 		k.fail(f.queryID, err)
-		return
+		return 1
 	}
 	switch f.kind {
 	case framePing:
 		k.push(pongFrame)
 	case frameAuth:
-		if err := k.renew(f.token); err != nil {
+		if err := k.s.renew(&k.session, f.token); err != nil {
 			k.fail("", err)
 		}
 	case frameSubscribe:
@@ -227,6 +202,7 @@ func (k *socket) handle(b []byte) {
 			k.fail(f.queryID, fail(kalamdb.CodeNotFound, "this connection has no live query with this query_id"))
 		}
 	}
+	return 1 + len(f.subscriptions)
 }
 
 // push queues a frame; if it cannot, the socket is ending anyway.
@@ -240,57 +216,19 @@ func (k *socket) fail(queryID string, err error) {
 	k.push(errorFrame(queryID, e))
 }
 
-// renew takes a newer token of the same user in the same role: what the live
-// queries may see was decided by both.
-func (k *socket) renew(token string) error {
-	claim, err := k.s.verify(token)
-	if err != nil {
-		return err
-	}
-	p, err := k.s.db.Identify(claim)
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if p.User != k.who.User || p.Role != k.who.Role {
-		e := fail("FORBIDDEN", "the new token is of another user or role than the connection")
-		e.Details = "open another connection for it"
-		return e
-	}
-	k.claim, k.who = claim, p
-	select {
-	case k.renewed <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
 // recheck ends the socket if its user is another one now.
 func (k *socket) recheck() {
-	k.mu.Lock()
-	claim, role := k.claim, k.who.Role
-	k.mu.Unlock()
-	if p, err := k.s.db.Identify(claim); err != nil || p.Role != role {
+	if k.s.changed(&k.session) {
 		k.stop(closeExpired)
 	}
-}
-
-// expiry fires when the token ends; never for one that does not.
-func (k *socket) expiry() <-chan time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.who.Expires.IsZero() {
-		return nil
-	}
-	return time.After(time.Until(k.who.Expires))
 }
 
 // write sends frames and pings until the connection fails or the socket ends.
 func (k *socket) write() {
 	ping := time.NewTicker(k.s.o.PingInterval)
 	defer ping.Stop()
-	expired := k.expiry()
+	token := k.s.watchToken(&k.session)
+	due := token.after()
 	for {
 		select {
 		case <-k.ctx.Done():
@@ -303,10 +241,21 @@ func (k *socket) write() {
 		case <-k.stopped:
 			k.goodbye(k.why)
 			return
-		case <-expired:
-			k.stop(closeExpired)
+		case now := <-due:
+			frame, expired := token.due(now)
+			if expired {
+				k.stop(closeExpired)
+			}
+			if frame != nil {
+				if err := k.send(frame, now.Add(k.s.o.WriteTimeout)); err != nil {
+					k.drop(err)
+					return
+				}
+			}
+			due = token.after()
 		case <-k.renewed:
-			expired = k.expiry()
+			token = k.s.watchToken(&k.session)
+			due = token.after()
 		case <-ping.C:
 			if err := k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(k.s.o.WriteTimeout)); err != nil {
 				k.drop(err)

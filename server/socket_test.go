@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,6 +77,8 @@ type talk struct {
 	t    *testing.T
 	conn *websocket.Conn
 	id   string // of the connection, from the first subscription
+
+	patience time.Duration // for a frame; 0 is 10 s
 }
 
 func (r *running) dial(t *testing.T, query string, headers http.Header) (*talk, *http.Response, error) {
@@ -126,7 +129,7 @@ func (k *talk) hear(want string) {
 
 func (k *talk) frame() string {
 	k.t.Helper()
-	k.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	k.conn.SetReadDeadline(time.Now().Add(cmp.Or(k.patience, 10*time.Second)))
 	kind, text, err := k.conn.ReadMessage()
 	if err != nil {
 		k.t.Fatal(err)

@@ -22,7 +22,7 @@ func TestTokenExpires(t *testing.T) {
 		"later": auth.Principal{User: "alice", Expires: time.Now().Add(1500 * time.Millisecond)},
 		"dba":   auth.Principal{User: "alice", Role: auth.DBA},
 	}
-	s := start(t, &fakeDB{subscribe: hub.subscribe}, Options{Verifier: v})
+	s := start(t, &fakeDB{subscribe: hub.subscribe}, Options{Verifier: v, TokenNotice: 1})
 	k := s.connect(t, "short")
 	renewed := s.connect(t, "short")
 	for _, k := range []*talk{k, renewed} {

@@ -75,15 +75,19 @@ type authConfig struct {
 }
 
 type serverConfig struct {
-	CORSOrigins      []string      `koanf:"cors_origins"`
-	BodyBytesMax     byteSize      `koanf:"body_bytes_max"`
-	SocketsMax       int           `koanf:"sockets_max"`
-	FrameBytesMax    byteSize      `koanf:"frame_bytes_max"`
-	SubscriptionsMax int           `koanf:"subscriptions_max"`
-	OutboxBytesMax   byteSize      `koanf:"outbox_bytes_max"`
-	WriteTimeout     time.Duration `koanf:"write_timeout"`
-	PingInterval     time.Duration `koanf:"ping_interval"`
-	ShutdownTimeout  time.Duration `koanf:"shutdown_timeout"`
+	CORSOrigins          []string      `koanf:"cors_origins"`
+	BodyBytesMax         byteSize      `koanf:"body_bytes_max"`
+	SocketsMax           int           `koanf:"sockets_max"`
+	FrameBytesMax        byteSize      `koanf:"frame_bytes_max"`
+	SubscriptionsMax     int           `koanf:"subscriptions_max"`
+	UserSocketsMax       int           `koanf:"user_sockets_max"`
+	UserSubscriptionsMax int           `koanf:"user_subscriptions_max"`
+	MessagesPerSecond    int           `koanf:"messages_per_second"`
+	OutboxBytesMax       byteSize      `koanf:"outbox_bytes_max"`
+	WriteTimeout         time.Duration `koanf:"write_timeout"`
+	TokenNotice          time.Duration `koanf:"token_notice"`
+	PingInterval         time.Duration `koanf:"ping_interval"`
+	ShutdownTimeout      time.Duration `koanf:"shutdown_timeout"`
 }
 
 type ingestConfig struct {
@@ -146,7 +150,8 @@ func defaultConfig() config {
 		Log:     logConfig{Level: "info", Format: "text"},
 		Auth:    authConfig{Roles: []string{}},
 		Server: serverConfig{
-			CORSOrigins: []string{}, BodyBytesMax: 2 * mib, SocketsMax: 10_000, FrameBytesMax: 2 * mib, SubscriptionsMax: 100, OutboxBytesMax: mib,
+			CORSOrigins: []string{}, BodyBytesMax: 2 * mib, SocketsMax: 10_000, FrameBytesMax: 2 * mib, SubscriptionsMax: 100,
+			UserSocketsMax: 1000, UserSubscriptionsMax: 10_000, MessagesPerSecond: 1000, OutboxBytesMax: mib, TokenNotice: time.Minute,
 			WriteTimeout: 20 * time.Second, PingInterval: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
 		},
 		Ingest: ingestConfig{
@@ -227,7 +232,8 @@ func (c config) http(v server.Verifier, log *slog.Logger) server.Options {
 		Verifier: v, Dev: c.Dev, Logger: log,
 		CORSOrigins: c.Server.CORSOrigins, BodyBytesMax: int64(c.Server.BodyBytesMax),
 		SocketsMax: c.Server.SocketsMax, FrameBytesMax: int64(c.Server.FrameBytesMax),
-		SubscriptionsMax: c.Server.SubscriptionsMax, OutboxBytesMax: int64(c.Server.OutboxBytesMax),
+		UserSocketsMax: c.Server.UserSocketsMax, UserSubscriptionsMax: c.Server.UserSubscriptionsMax, MessagesPerSecond: c.Server.MessagesPerSecond,
+		SubscriptionsMax: c.Server.SubscriptionsMax, TokenNotice: c.Server.TokenNotice, OutboxBytesMax: int64(c.Server.OutboxBytesMax),
 		WriteTimeout: c.Server.WriteTimeout, PingInterval: c.Server.PingInterval, ShutdownTimeout: c.Server.ShutdownTimeout,
 	}
 }
