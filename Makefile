@@ -16,7 +16,7 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test lint fmt golden bench fuzz nightly e2e interop clean
+.PHONY: help setup build run dev minio test clients lint fmt golden bench fuzz nightly e2e interop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ minio: setup ## start MinIO alone, built from source
 
 test: setup ## run all tests with the race detector, MinIO included
 	@scripts/test.sh $(TESTFLAGS)
+
+clients: build ## build and test the TypeScript client; takes node 20 and npm, which make test does not
+	@scripts/clients.sh
 
 e2e: setup ## run the acceptance test only: the built binary, folder and MinIO
 	@go test -count=1 -v ./test/acceptance
