@@ -30,12 +30,16 @@ import (
 type cache struct {
 	dir      string
 	bytesMax int64
+	partMin  int64 // bytes of a file that may be read in part; negative: none is
+
+	requestBytes int64 // what a request is taken to cost
 
 	mu      sync.Mutex // guards the fields below and those of every cached; no I/O under it but removing files
 	copies  map[string]*cached
 	idle    list.List // of *cached nobody holds, longest idle first
 	readers list.List // of *cached with a reader, longest unused first
 	parsed  int64     // bytes of the readers
+	divided map[string]*divided
 	bytes   int64
 
 	counts cacheCounts
@@ -51,6 +55,7 @@ type cached struct {
 
 	holders int
 	inIdle  *list.Element
+	part    *part         // of a file that is read in part
 	reader  *reader       // parsed for Find, nil until needed
 	inRead  *list.Element // of readers
 }
@@ -61,7 +66,7 @@ const (
 )
 
 // openCache makes the folder and removes the copies of an earlier process.
-func openCache(dir string, bytesMax int64) (*cache, error) {
+func openCache(dir string, bytesMax, partMin, requestBytes int64) (*cache, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -77,7 +82,8 @@ func openCache(dir string, bytesMax int64) (*cache, error) {
 			return nil, err
 		}
 	}
-	return &cache{dir: dir, bytesMax: bytesMax, copies: map[string]*cached{}}, nil
+	return &cache{dir: dir, bytesMax: bytesMax, partMin: partMin, requestBytes: requestBytes,
+		copies: map[string]*cached{}, divided: map[string]*divided{}}, nil
 }
 
 // isCopy says whether name is one of ours, so that nothing else is ever removed.
@@ -105,6 +111,8 @@ type fetched struct {
 	bytes  int64 // of the copy
 	got    int64 // of them read from the bucket; 0: it was made from other copies
 	linked bool  // nothing was read, the copy is a link
+	// requests are how many of them there were; 0: one, for the whole object.
+	requests int64
 }
 
 // obtain holds the copy with the given key. If there is none, fetch makes path a verified one.
@@ -241,6 +249,7 @@ func (c *cache) remove(e *cached) {
 		e.inIdle = nil
 	}
 	c.closeReader(e)
+	c.partGone(e)
 	c.bytes -= e.bytes
 	os.Remove(e.path) // what stays is removed by the next openCache
 }
@@ -250,6 +259,10 @@ func (c *cache) forget(b storagelocations.Bucket, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := cacheKey(b, name)
+	if d := c.divided[key]; d != nil {
+		delete(c.divided, key)
+		c.forgetParts(d.parts...)
+	}
 	e := c.copies[key]
 	if e == nil {
 		return

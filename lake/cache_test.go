@@ -108,7 +108,7 @@ func TestCacheStartsEmptyAndTouchesNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := openCache(dir, 1); err != nil {
+	if _, err := openCache(dir, 1, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	if n := onDisk(t, dir); n != 2 {

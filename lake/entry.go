@@ -21,7 +21,7 @@ import (
 //	 "v":1,"n":7,"node":"…","writer":"…","nonce":"…","time":"2026-01-02T03:04:05.123456Z",
 //	 "partitions":[{"user":"ana","through":130,"added":[{"name":"users/ana/app/notes/batch-1-130-….parquet","rows":10,
 //	   "bytes":2048,"min_seq":1,"max_seq":130,"min_key":"<base64>","max_key":"<base64>","min_updated":…,"max_updated":…,
-//	   "schema":1,"sha256":"…"}],"removed":["<name>"]}]}
+//	   "schema":1,"sha256":"…","footer":{"bytes":812,"sha256":"…"}}],"removed":["<name>"]}]}
 //
 // Numbers start at 1 and have no gaps. `through` is the partition's watermark after
 // the entry; it never goes back, also where removed files take rows with them.
@@ -66,6 +66,7 @@ type fileEntry struct {
 	MaxUpdated int64     `json:"max_updated"`
 	Schema     uint32    `json:"schema"`
 	Checksum   string    `json:"sha256"`
+	Footer     Footer    `json:"footer,omitzero"`
 	Created    time.Time `json:"created,omitzero"` // checkpoints only: the time of the entry that added it
 }
 
@@ -83,7 +84,7 @@ func (a *fileEntry) file(t *table, user row.UserID, created time.Time) *File {
 		Name: a.Name, Root: t.root, Partition: row.Partition{Table: t.ref, User: user},
 		Rows: a.Rows, Bytes: a.Bytes, Deleted: a.Deleted, MinSeq: a.MinSeq, MaxSeq: a.MaxSeq,
 		MinKey: a.MinKey, MaxKey: a.MaxKey, MinUpdated: a.MinUpdated, MaxUpdated: a.MaxUpdated,
-		SchemaVersion: a.Schema, Checksum: a.Checksum, Created: created,
+		SchemaVersion: a.Schema, Checksum: a.Checksum, Footer: a.Footer, Created: created,
 	}
 }
 
@@ -91,7 +92,7 @@ func entryOf(f *File) fileEntry {
 	return fileEntry{
 		Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, Deleted: f.Deleted, MinSeq: f.MinSeq, MaxSeq: f.MaxSeq,
 		MinKey: f.MinKey, MaxKey: f.MaxKey, MinUpdated: f.MinUpdated, MaxUpdated: f.MaxUpdated,
-		Schema: f.SchemaVersion, Checksum: f.Checksum, Created: f.Created,
+		Schema: f.SchemaVersion, Checksum: f.Checksum, Footer: f.Footer, Created: f.Created,
 	}
 }
 

@@ -62,8 +62,20 @@ func (l *Lake) findIn(ctx context.Context, f *File, schema *row.Schema, wanted [
 			return corruptf("schema version %d, which the table never had", f.SchemaVersion)
 		}
 	}
-	e, err := l.local(ctx, f)
-	if err != nil {
+	types := schema.KeyTypes()
+	targets := make([]target, 0, len(wanted))
+	for _, key := range wanted {
+		if old, ok := found[string(key)]; ok && old.Seq > f.MaxSeq {
+			continue
+		}
+		t, err := newTarget(types, key)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, t)
+	}
+	e, err := l.holding(ctx, f, targets)
+	if err != nil || e == nil {
 		return err
 	}
 	defer l.cache.release(e)
@@ -73,17 +85,6 @@ func (l *Lake) findIn(ctx context.Context, f *File, schema *row.Schema, wanted [
 	}
 	defer l.cache.drop(r)
 
-	targets := make([]target, 0, len(wanted))
-	for _, key := range wanted {
-		if old, ok := found[string(key)]; ok && old.Seq > f.MaxSeq {
-			continue
-		}
-		t, err := newTarget(r.layout.types, key)
-		if err != nil {
-			return err
-		}
-		targets = append(targets, t)
-	}
 	var here []target
 	for i := range r.groups {
 		g := &r.groups[i]
@@ -105,6 +106,54 @@ func (l *Lake) findIn(ctx context.Context, f *File, schema *row.Schema, wanted [
 		}
 	}
 	return nil
+}
+
+// holding is a copy of f, or of the part of it that can hold one of the targets; nil if none can.
+func (l *Lake) holding(ctx context.Context, f *File, targets []target) (*cached, error) {
+	b, err := l.bucket(f)
+	if err != nil {
+		return nil, err
+	}
+	if !l.cache.divisible(b, f) {
+		return l.local(ctx, f)
+	}
+	return l.part(ctx, f, func(ctx context.Context, d *divided, q *requests) (selection, error) {
+		o := d.outline
+		may := func() (groups []int, err error) {
+			for i := range o.groups {
+				for j := range targets {
+					ok, err := o.groups[i].may(&targets[j])
+					if err != nil {
+						return nil, err
+					}
+					if ok {
+						groups = append(groups, i)
+						break
+					}
+				}
+			}
+			return groups, nil
+		}
+		groups, err := may()
+		if err != nil {
+			return selection{}, err
+		}
+		if err := d.blooms(ctx, b, f, groups, q); err != nil {
+			return selection{}, err
+		}
+		groups, err = may()
+		if err != nil || len(groups) == 0 {
+			return selection{}, err
+		}
+		sel := o.nothing()
+		for _, i := range groups {
+			sel.groups[i] = true
+		}
+		for i := range sel.leaves {
+			sel.leaves[i] = true
+		}
+		return sel, nil
+	})
 }
 
 // A hit is a row of a row group that has a wanted key.

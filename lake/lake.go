@@ -44,7 +44,7 @@ func Open(ctx context.Context, o Options, tables []*catalog.Table) (*Lake, error
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCache(o.CacheDir, o.CacheBytesMax)
+	c, err := openCache(o.CacheDir, o.CacheBytesMax, o.PartialBytesMin, o.RequestBytes)
 	if err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)
 	}
@@ -204,10 +204,50 @@ func (l *Lake) local(ctx context.Context, f *File) (*cached, error) {
 		return nil, err
 	}
 	e, err := l.cache.get(ctx, b, f)
+	return e, l.noticed(f, err)
+}
+
+// noticed is err, which reading f gave.
+func (l *Lake) noticed(f *File, err error) error {
 	if err != nil && isCorrupt(err) && l.opts.Events.Corrupt != nil {
 		l.opts.Events.Corrupt(CorruptInfo{Name: f.Name, Err: err})
 	}
-	return e, err
+	return err
+}
+
+// Divisible says whether Part can do with less than the whole of f.
+func (l *Lake) Divisible(f *File) bool {
+	b, err := l.bucket(f)
+	return err == nil && l.cache.divisible(b, f)
+}
+
+// Part is Local for one who reads only the part p of f. What the Parquet file at path has
+// of f contains p; partial says that it may not be all of f.
+func (l *Lake) Part(ctx context.Context, f *File, p Part) (path string, partial bool, release func(), err error) {
+	e, err := l.part(ctx, f, func(_ context.Context, d *divided, _ *requests) (selection, error) {
+		return d.outline.choose(&p), nil
+	})
+	if err != nil {
+		return "", false, nil, err
+	}
+	return e.path, e.part != nil, sync.OnceFunc(func() { l.cache.release(e) }), nil
+}
+
+func (l *Lake) part(ctx context.Context, f *File, choose partChooser) (*cached, error) {
+	b, err := l.bucket(f)
+	if err != nil {
+		return nil, err
+	}
+	t := l.table(f.Partition.Table.ID)
+	if t == nil {
+		return nil, ErrUnknownTable
+	}
+	s := l.schemaAt(t, f.SchemaVersion)
+	if s == nil {
+		return nil, corruptf("schema version %d, which the table never had", f.SchemaVersion)
+	}
+	e, err := l.cache.part(ctx, b, f, newLayout(s), choose)
+	return e, l.noticed(f, err)
 }
 
 func (l *Lake) bucket(f *File) (storagelocations.Bucket, error) {

@@ -50,6 +50,13 @@ type Options struct {
 	CacheDir string
 	// CacheBytesMax bounds the local copies nobody is reading. Default 4 GiB.
 	CacheBytesMax int64
+	// PartialBytesMin is the size from which on a file of another machine is read in part
+	// where a statement needs no more of it. Default 16 MiB; negative: files are read whole.
+	PartialBytesMin int64
+	// RequestBytes is what a request to the bucket is taken to cost, in bytes: pieces of a
+	// file closer to each other than that come with one request, and a file of which a
+	// statement needs too many pieces is read whole. Default 128 KiB.
+	RequestBytes int64
 	// Node names this data directory over restarts. An entry of the same node that is
 	// older than this start is a late write of the process before, not a rival; see owner.go.
 	// Default: a name of its own for each Lake.
@@ -106,6 +113,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.CacheBytesMax <= 0 {
 		o.CacheBytesMax = 4 << 30
+	}
+	if o.PartialBytesMin == 0 {
+		o.PartialBytesMin = 16 << 20
+	}
+	if o.RequestBytes <= 0 {
+		o.RequestBytes = 128 << 10
 	}
 	if o.RowGroupRows <= 0 {
 		o.RowGroupRows = 2048

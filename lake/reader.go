@@ -59,11 +59,11 @@ func parse(file *os.File, l *layout) (*reader, error) {
 		return nil, corruptf("%v", err)
 	}
 	r := &reader{layout: l, file: file}
-	for _, g := range pf.RowGroups() {
-		rg := rowGroup{rows: g.NumRows(), chunks: g.ColumnChunks(), blooms: make([]parquet.BloomFilter, len(l.key))}
-		if len(rg.chunks) != len(l.leaves) {
-			return nil, corruptf("%d columns, expected %d", len(rg.chunks), len(l.leaves))
-		}
+	if r.groups, err = rowGroups(pf, l); err != nil {
+		return nil, err
+	}
+	for g := range r.groups {
+		rg := &r.groups[g]
 		r.bytes += int64(1024 * len(rg.chunks))
 		for i, leaf := range l.key {
 			if bloomed(l.leaves[leaf].typ) {
@@ -73,6 +73,18 @@ func parse(file *os.File, l *layout) (*reader, error) {
 				}
 			}
 		}
+	}
+	return r, nil
+}
+
+// rowGroups are the row groups of a file, without bloom filters.
+func rowGroups(pf *parquet.File, l *layout) ([]rowGroup, error) {
+	var groups []rowGroup
+	for _, g := range pf.RowGroups() {
+		rg := rowGroup{rows: g.NumRows(), chunks: g.ColumnChunks(), blooms: make([]parquet.BloomFilter, len(l.key))}
+		if len(rg.chunks) != len(l.leaves) {
+			return nil, corruptf("%d columns, expected %d", len(rg.chunks), len(l.leaves))
+		}
 		first := l.key[0]
 		if t := l.leaves[first].typ; ordered(t) {
 			if chunk, ok := rg.chunks[first].(*parquet.FileColumnChunk); ok {
@@ -81,9 +93,9 @@ func parse(file *os.File, l *layout) (*reader, error) {
 				}
 			}
 		}
-		r.groups = append(r.groups, rg)
+		groups = append(groups, rg)
 	}
-	return r, nil
+	return groups, nil
 }
 
 // acquire is the reader of the copy e, which the caller holds. Every acquire is

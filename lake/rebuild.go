@@ -243,7 +243,11 @@ func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (f 
 		replaces = strings.Split(list, " ")
 	}
 	sum := sha256.Sum256(body)
-	f = &File{Name: info.Name, Root: r.t.root, Bytes: int64(len(body)), Checksum: hex.EncodeToString(sum[:]), Created: info.Modified.UTC()}
+	footer, err := footerOf(body)
+	if err != nil {
+		return nil, nil, err
+	}
+	f = &File{Footer: footer, Name: info.Name, Root: r.t.root, Bytes: int64(len(body)), Checksum: hex.EncodeToString(sum[:]), Created: info.Modified.UTC()}
 	if !strings.HasPrefix(f.Checksum, hashOf(info.Name)) {
 		return nil, nil, corruptf("the name is not that of the content")
 	}

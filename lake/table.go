@@ -25,6 +25,7 @@ type File struct {
 	MinUpdated, MaxUpdated int64 // µs since 1970
 	SchemaVersion          uint32
 	Checksum               string // SHA-256 of the bytes, hex
+	Footer                 Footer // zero if the file is too small to be read in part
 	Created                time.Time
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -132,6 +133,34 @@ func checkFooter(path string, t *table, f *File, s *row.Schema) error {
 			if len(path) == 0 || path[0] != columns[i].Name() {
 				return corruptf("column %d is %s, but one of its row groups calls it %q", i+1, columns[i].Name(), path)
 			}
+		}
+	}
+	if f.Footer.Bytes > 0 {
+		return checkSums(in, f, newLayout(s))
+	}
+	return nil
+}
+
+// checkSums compares the footer of f and each of its column chunks with their sums.
+func checkSums(in *os.File, f *File, l *layout) error {
+	footer := make([]byte, f.Footer.Bytes)
+	if _, err := in.ReadAt(footer, f.Bytes-f.Footer.Bytes); err != nil {
+		return err
+	}
+	if sum := sha256.Sum256(footer); hex.EncodeToString(sum[:]) != f.Footer.Checksum {
+		return corruptf("its footer has the checksum %x, the log says %s", sum, f.Footer.Checksum)
+	}
+	o, err := newOutline(f, footer, l)
+	if err != nil {
+		return err
+	}
+	for i, want := range o.sums {
+		body := make([]byte, o.span(i).n)
+		if _, err := in.ReadAt(body, o.span(i).from); err != nil {
+			return err
+		}
+		if got := crc32.Checksum(body, castagnoli); got != want {
+			return corruptf("column chunk %d has the CRC %08x, the footer says %08x", i, got, want)
 		}
 	}
 	return nil

@@ -38,7 +38,9 @@ type writer struct {
 	merge   string // of a compaction: makes its files like no others
 	inputs  string // of a compaction: metaReplaces
 	fileMax int64  // bytes
-	done    func(*fileEntry, []byte) error
+
+	summedMin int64 // bytes of a file that gets sums
+	done      func(*fileEntry, []byte) error
 
 	chunk chunk
 	group openGroup
@@ -54,7 +56,8 @@ func (l *Lake) newWriter(t *table, user row.UserID, s *row.Schema, done func(*fi
 	layout := newLayout(s)
 	return &writer{
 		t: t, user: user, layout: layout, codec: l.codec, fileMax: l.opts.FileBytesMax, done: done,
-		chunk: newChunk(s.Columns, layout.leaves), group: openGroup{rowsMax: l.opts.RowGroupRows},
+		summedMin: min(summedBytesMin, max(l.opts.PartialBytesMin, 1)),
+		chunk:     newChunk(s.Columns, layout.leaves), group: openGroup{rowsMax: l.opts.RowGroupRows},
 	}
 }
 
@@ -144,6 +147,15 @@ func (w *writer) closeFile() error {
 	body := w.out.Bytes()
 	w.w, w.out, w.file = nil, nil, fileEntry{}
 
+	if int64(len(body)) >= w.summedMin {
+		var err error
+		if body, err = withSums(body); err != nil {
+			return err
+		}
+		if f.Footer, err = footerOf(body); err != nil {
+			return err
+		}
+	}
 	hash := sha256.Sum256(body)
 	f.Checksum = hex.EncodeToString(hash[:])
 	f.Bytes = int64(len(body))
