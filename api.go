@@ -79,6 +79,7 @@ type Event struct {
 	Rows    [][]byte // full new rows
 	Old     [][]byte // for UPDATE: what they replaced, row by row
 	Seq     row.Seq  // resume from here
+	TxnLast bool     // a change: nothing else of the same commit follows
 }
 
 // Ended is the error of a Subscription's Next after its end.

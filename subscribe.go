@@ -2,7 +2,6 @@ package kalamdb
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,7 +37,6 @@ type Subscription struct {
 	initial     [][]byte // rows of the snapshot that are not delivered yet
 	sendInitial bool     // at least one Initial event is due
 	batchRows   int
-	markDeleted bool // the projection lacks _deleted, a DELETE says it all the same
 }
 
 // Subscribe starts a live query. The subscription is registered before the
@@ -82,7 +80,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if err != nil {
 		return nil, err
 	}
-	out := &Subscription{ID: spec.ID, Columns: columns, db: db, sub: sub, batchRows: req.BatchRows, markDeleted: !slices.Contains(spec.Columns, live.ColDeleted)}
+	out := &Subscription{ID: spec.ID, Columns: columns, db: db, sub: sub, batchRows: req.BatchRows}
 	defer func() {
 		if err != nil {
 			sub.Close()
@@ -149,22 +147,17 @@ func (db *DB) liveTable(s *statement, plan *query.LivePlan) (*catalog.Table, err
 
 // liveSpec says to the hub which changes the subscription wants and in what shape.
 func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table) (live.Spec, []Column, error) {
-	schema := t.Schema()
-	options := map[string]any{"last_rows": req.LastRows, "batch_rows": req.BatchRows}
-	if req.FromSeq != nil {
-		options["from_seq"] = *req.FromSeq
+	sel := &live.Selection{
+		Key: liveKey(req, s.namespace, t.Schema().Version), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
 	}
-	optionsJSON, err := json.Marshal(options)
-	if err != nil {
-		return live.Spec{}, nil, err
-	}
+	id := req.ConnectionID + "-" + req.QueryID
 	spec := live.Spec{
-		ID: req.ConnectionID + "-" + req.QueryID, ConnectionID: req.ConnectionID, QueryID: req.QueryID, Query: req.SQL, Options: string(optionsJSON),
-		User: string(req.As.User), Role: req.As.Role, Partition: s.partition(t), Schema: schema, SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
+		ID: id, ConnectionID: id[:len(req.ConnectionID)], QueryID: id[len(req.ConnectionID)+1:],
+		Options: liveOptions(req), User: string(req.As.User), Role: req.As.Role, Selection: sel,
 	}
 	names, aliases := plan.Columns, plan.Aliases
 	if names == nil {
-		for _, c := range schema.Columns {
+		for _, c := range sel.Schema.Columns {
 			names = append(names, c.Name)
 		}
 		if t.Versioned() {
@@ -178,23 +171,48 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		if err != nil {
 			return live.Spec{}, nil, err
 		}
-		spec.Columns = append(spec.Columns, index)
-		spec.Names = append(spec.Names, aliases[i])
+		sel.Columns = append(sel.Columns, index)
+		sel.Names = append(sel.Names, aliases[i])
 		columns = append(columns, Column{Name: aliases[i], Type: typ})
 	}
-	for i, c := range schema.Columns {
-		if slices.Contains(spec.Columns, i) || slices.Contains(plan.Uses, c.Name) {
-			spec.Uses = append(spec.Uses, c.ID)
+	if running := db.hub.Selection(sel.Partition, sel.Key); running != nil {
+		spec.Selection = running // with its filter, which takes time and memory to make
+		return spec, columns, nil
+	}
+	for i, c := range sel.Schema.Columns {
+		if slices.Contains(sel.Columns, i) || slices.Contains(plan.Uses, c.Name) {
+			sel.Uses = append(sel.Uses, c.ID)
 		}
 	}
-	filter, err := db.engine.Filter(plan, schema, t.Versioned(), db.session(s))
+	filter, err := db.engine.Filter(plan, sel.Schema, t.Versioned(), db.session(s))
 	if err != nil {
 		return live.Spec{}, nil, err
 	}
 	if filter != nil {
-		spec.Filter = filter
+		sel.Filter = filter
+		for _, e := range filter.Equalities() {
+			sel.Equal = append(sel.Equal, live.Equality{Column: e.Column, Values: e.Values})
+		}
 	}
 	return spec, columns, nil
+}
+
+// liveKey is the same for live queries of a partition that see the same: those of one
+// text, and of one user and role too if the text may ask for them.
+func liveKey(req SubscribeRequest, namespace string, version uint32) string {
+	key := fmt.Sprintf("%s\x00%s\x00%d\x00%d", req.SQL, namespace, version, req.BatchRows)
+	if text := strings.ToLower(req.SQL); strings.Contains(text, "user") || strings.Contains(text, "role") {
+		key += fmt.Sprintf("\x00%s\x00%s", req.As.User, req.As.Role)
+	}
+	return key
+}
+
+// liveOptions are the options as system.live_queries shows them.
+func liveOptions(req SubscribeRequest) string {
+	if req.FromSeq == nil {
+		return fmt.Sprintf(`{"batch_rows":%d,"last_rows":%d}`, req.BatchRows, req.LastRows)
+	}
+	return fmt.Sprintf(`{"batch_rows":%d,"from_seq":%d,"last_rows":%d}`, req.BatchRows, *req.FromSeq, req.LastRows)
 }
 
 // liveColumn is the position of a column in a live projection, and its type.
@@ -284,7 +302,37 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		s.sendInitial = ev.HasMore
 		return ev, nil
 	}
-	e, err := s.sub.Next(ctx)
+	return s.event(s.sub.Next(ctx))
+}
+
+// ErrBehind is the error of Poll while the next event takes reading of what was: call
+// Next until Live.
+var ErrBehind = live.ErrBehind
+
+// Poll is Next that does not wait: ok is false if there is no event now.
+func (s *Subscription) Poll() (ev Event, ok bool, err error) {
+	if s.sendInitial {
+		return Event{}, false, ErrBehind
+	}
+	e, err := s.sub.Poll()
+	if e == nil && err == nil {
+		return Event{}, false, nil
+	}
+	ev, err = s.event(e, err)
+	return ev, err == nil, err
+}
+
+// Live says whether the subscription has delivered what was there before, so that Poll
+// gives what comes.
+func (s *Subscription) Live() bool { return !s.sendInitial && s.sub.Live() }
+
+// Notify has ready called when Poll has something to tell: now, and again each time
+// something comes after Poll has said that there is nothing. ready is called on the path
+// of commits: it must not block, and not call the subscription.
+func (s *Subscription) Notify(ready func()) { s.sub.Notify(ready) }
+
+// event is an event of the hub for the subscriber.
+func (s *Subscription) event(e *live.Event, err error) (Event, error) {
 	if err != nil {
 		var ended *live.EndedError
 		if !errors.As(err, &ended) {
@@ -293,28 +341,17 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		if ended.Cause != nil {
 			s.db.log.Warn("live query ended", "id", s.ID, "reason", ended.Reason, "err", ended.Cause)
 		}
+		if ended.Reason == live.ReasonError {
+			return Event{}, asError(ended.Cause)
+		}
 		return Event{}, &Ended{Reason: ended.Reason, Seq: ended.Seq}
 	}
-	ev := Event{Change: e.Op.String(), Seq: e.Seq, Rows: s.encode(e.Rows, e.Op == row.Delete), Old: s.encode(e.Old, false)}
+	ev := Event{Change: e.Op.String(), Seq: e.Seq, TxnLast: e.TxnLast}
+	ev.Rows, ev.Old = s.sub.Encoded(e)
 	if e.LeftFilter {
 		ev.Reason = "left_filter"
 	}
 	return ev, nil
-}
-
-func (s *Subscription) encode(rows []*row.Row, deleted bool) [][]byte {
-	if len(rows) == 0 {
-		return nil
-	}
-	out := make([][]byte, len(rows))
-	for i, r := range rows {
-		b := s.sub.AppendRow(nil, r)
-		if deleted && s.markDeleted {
-			b = append(b[:len(b)-1], `,"_deleted":true}`...)
-		}
-		out[i] = b
-	}
-	return out
 }
 
 // Close ends the subscription.

@@ -96,6 +96,7 @@ func (k *bulk) replayIn(ctx context.Context, it *pebble.Iterator, p row.Partitio
 		if len(batch.Changes) < bulkBatchRows && want > 0 {
 			continue
 		}
+		batch.More = batch.Last() < k.last()
 		if err := errors.Join(yield(batch), ctx.Err()); err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func TestRowsOfOtherVersions(t *testing.T) {
 			seen = append(seen, v.Int())
 			return v.Int() >= 0
 		})
-		return subscribe(t, hub, Spec{ID: id, Partition: testPartition("ana"), Schema: s, SchemaAt: at, Filter: f, Columns: columns, Names: []string{"id", "n", "_seq"}, Uses: []row.ColumnID{1, s.Columns[s.ByName("n")].ID}})
+		return subscribe(t, hub, Spec{ID: id, Selection: &Selection{Partition: testPartition("ana"), Schema: s, SchemaAt: at, Filter: f, Columns: columns, Names: []string{"id", "n", "_seq"}, Uses: []row.ColumnID{1, s.Columns[s.ByName("n")].ID}}})
 	}
 	subs := []*Subscription{subscribeIn("two", 2), subscribeIn("three", 3)}
 	b := &row.Batch{Partition: testPartition("ana")}
@@ -61,6 +61,7 @@ func TestRowsOfOtherVersions(t *testing.T) {
 		s.Start(0)
 	}
 	hub.Committed(b)
+	settle(hub)
 	for _, s := range subs {
 		var got []string
 		for len(got) < 4 {
@@ -87,6 +88,7 @@ func TestRowsOfOtherVersions(t *testing.T) {
 		t.Errorf("the shared batch was changed from %s to %s", before, after)
 	}
 	hub.Committed(&row.Batch{Partition: b.Partition, Changes: []row.Change{{Op: row.Insert, Key: []byte("k"), New: row.Row{Seq: 9, Schema: 77}}}})
+	settle(hub)
 	if _, err := subs[0].Next(t.Context()); err == nil {
 		t.Error("a row of a version that never was is delivered")
 	}
@@ -94,6 +96,8 @@ func TestRowsOfOtherVersions(t *testing.T) {
 
 // A filterFunc is a filter of single rows.
 type filterFunc func(r *row.Row) bool
+
+func (filterFunc) Fast() bool { return true }
 
 func (f filterFunc) Match(_ context.Context, rows []*row.Row) ([]bool, error) {
 	ok := make([]bool, len(rows))
@@ -108,7 +112,8 @@ func TestUsing(t *testing.T) {
 	spec := testSpec("a", "ana", nil)
 	spec.Uses = []row.ColumnID{1, 2}
 	a := subscribe(t, hub, spec)
-	spec.ID, spec.Uses = "b", []row.ColumnID{1}
+	spec = testSpec("b", "ana", nil)
+	spec.Uses = []row.ColumnID{1}
 	b := subscribe(t, hub, spec)
 	a.Start(0)
 	b.Start(0)

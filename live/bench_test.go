@@ -31,7 +31,7 @@ func BenchmarkCommitted(b *testing.B) {
 					if i%1000 == 999 {
 						for _, s := range mine {
 							s.mu.Lock()
-							s.queue, s.queued = s.queue[:0], 0
+							s.unqueue()
 							s.mu.Unlock()
 						}
 					}

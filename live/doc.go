@@ -2,13 +2,15 @@
 // order, without a gap and without a repeat.
 //
 // A [Hub] (hub.go) gets every committed batch through [Hub.Committed], on the write
-// path. All it does there is to append the batch to the queue of each
-// [Subscription] of that partition. It waits for nobody, and partitions without a
-// subscriber cost one look into a map.
+// path. All it does there is to leave the batch at its place (place.go), the partition: it
+// waits for nobody, and costs the same whatever the number of subscribers.
 //
-// The rest happens in the goroutine of the subscriber, in [Subscription.Next]
-// (subscription.go): it takes what is queued, runs the filter over all of it at once,
-// and turns changes into events (event.go) by whether the old and the new row match:
+// A worker of the hub takes it from there. It finds the feeds that it may concern by the
+// values of columns (route.go). A feed (feed.go) is what identical subscriptions share:
+// it runs the filter once, makes the events (event.go) once, and puts them into the queue
+// of each [Subscription] (subscription.go), which encodes them once (json.go). A filter
+// that takes its time has workers of its own. Events come of whether the old and the new
+// row match:
 //
 //	old no   new yes   INSERT, Rows = new
 //	old yes  new yes   UPDATE, Rows = new, Old = old
@@ -29,10 +31,13 @@
 //     holds; or [Subscription.Replay] (replay.go) first reads the changes from a
 //     cursor up to S from the change log, and only then the queue.
 //
-// A queue is bounded in bytes. A reader that lets it overflow is ended with the
-// reason lagged and the Seq up to which it was served, and can resume from there.
-// Only before and while it replays is an overflow no end: the queue is dropped, and
-// the replay goes on in the change log up to what was dropped.
+// The queues of a connection are bounded in bytes (budget.go). A reader that lets them
+// overflow is ended with the reason lagged and the Seq up to which it was served, and can
+// resume from there. Only before and while it replays is an overflow no end: the queue is
+// dropped, and the replay goes on in the change log up to what was dropped. So it does
+// when the workers cannot keep up with a partition.
 //
-// Nothing here starts a goroutine. json.go writes rows as the JSON of the events.
+// The workers are goroutines that begin when there is work and end when there is none;
+// subscriptions have none. A reader waits in [Subscription.Next], or is told by
+// [Subscription.Notify] when there is something to [Subscription.Poll].
 package live

@@ -2,86 +2,62 @@ package live
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
+	"sync"
 
 	"kalamdb/row"
 )
 
-// errFull stops a read of the change log.
-var errFull = errors.New("enough for now")
-
-// evaluateChanges is how many changes go through the filter at once, so that many
-// small commits of a backlog cost one call; the last batch may go beyond it.
-const evaluateChanges = 1024
+// eventBytes is what an event costs beside its rows.
+const eventBytes = 128
 
 // An Event is one or more neighbouring changes of one commit, as the subscriber sees
-// them. Its rows are shared with other subscribers: nobody changes them.
+// them. It is shared with other subscribers: nobody changes it.
 type Event struct {
 	Op         row.Op
 	Rows       []*row.Row // at least one, in order of Seq
 	Old        []*row.Row // Update: what each of Rows replaced
 	Seq        row.Seq    // of the last row: the cursor to resume after
 	LeftFilter bool       // Delete: the rows are still there and do not match any more
+	TxnLast    bool       // nothing else of this commit follows
+
+	bytes     int64 // that it takes in a queue
+	encode    sync.Once
+	rows, old [][]byte // set by encode
 }
 
-// evaluate turns the first of batches into events, maybe none.
-func (s *Subscription) evaluate(ctx context.Context) error {
-	n, changes := 0, 0
-	for n < len(s.batches) && changes < evaluateChanges {
-		changes += len(s.batches[n].Changes)
-		n++
-	}
-	group, err := s.mapped(s.batches[:n])
+// events turns changes into events, maybe none. Changes up to after are not wanted. The
+// batches are in the schema of v.
+//
+// open is the last event of a commit of which there may be more to come, nil for none, at
+// the beginning and in the end.
+func (v *Selection) events(ctx context.Context, batches []*row.Batch, after row.Seq, open *Event) ([]*Event, *Event, error) {
+	verdicts, err := v.verdicts(ctx, batches, after)
 	if err != nil {
-		return err
+		return nil, open, err
 	}
-	matches, err := s.match(ctx, group, changes)
-	if err != nil {
-		return err
+	var events []*Event
+	for _, b := range batches {
+		mine := len(events) // events of other commits are closed
+		if events = v.appendEvents(events, mine, b, after, &verdicts); len(events) > mine {
+			open = events[len(events)-1]
+		}
+		if open != nil && !b.More {
+			open.TxnLast, open = true, nil
+		}
 	}
-	for _, b := range group {
-		s.events = s.appendEvents(s.events, b, &matches)
-	}
-	if s.batches = s.batches[n:]; len(s.batches) == 0 {
-		s.batches = nil
-	}
-	return nil
+	return events, open, nil
 }
 
-// mapped are the batches with all rows in the schema of s. Nobody changes the batches
-// of the group: others have them too.
-func (s *Subscription) mapped(group []*row.Batch) ([]*row.Batch, error) {
-	if s.spec.SchemaAt == nil {
-		return group, nil
+// someEvents is events of the first n batches: of all, or of one if the filter fails for
+// one of them, so that those before it are not lost.
+func (v *Selection) someEvents(ctx context.Context, batches []*row.Batch, after row.Seq, open *Event) (events []*Event, stillOpen *Event, n int, err error) {
+	events, stillOpen, err = v.events(ctx, batches, after, open)
+	if n = len(batches); err != nil && ctx.Err() == nil && n > 1 {
+		n = 1
+		events, stillOpen, err = v.events(ctx, batches[:n], after, open)
 	}
-	version := s.spec.Schema.Version
-	out := group
-	for i, b := range group {
-		if !slices.ContainsFunc(b.Changes, func(c row.Change) bool { return c.New.Schema != version || c.Old != nil && c.Old.Schema != version }) {
-			continue
-		}
-		changes := slices.Clone(b.Changes)
-		for j := range changes {
-			c := &changes[j]
-			r, err := s.mapping.Row(&c.New)
-			if err == nil {
-				c.New = *r
-				if c.Old != nil {
-					c.Old, err = s.mapping.Row(c.Old)
-				}
-			}
-			if err != nil {
-				return nil, fmt.Errorf("live query %s: %w", s.spec.ID, err)
-			}
-		}
-		if &out[0] == &group[0] {
-			out = slices.Clone(group)
-		}
-		out[i] = &row.Batch{Partition: b.Partition, Changes: changes}
-	}
-	return out, nil
+	return events, stillOpen, n, err
 }
 
 // verdicts are the answers of the filter, to be asked for in the order of the rows.
@@ -99,16 +75,20 @@ func (v *verdicts) next() bool {
 	return m
 }
 
-// match runs the filter over the old and new rows of the changes that are wanted.
-func (s *Subscription) match(ctx context.Context, group []*row.Batch, changes int) (verdicts, error) {
-	if s.spec.Filter == nil {
+// verdicts runs the filter over the old and new rows of the changes that are wanted.
+func (v *Selection) verdicts(ctx context.Context, batches []*row.Batch, after row.Seq) (verdicts, error) {
+	if v.Filter == nil {
 		return verdicts{all: true}, nil
 	}
-	rows := make([]*row.Row, 0, changes)
-	for _, b := range group {
+	n := 0
+	for _, b := range batches {
+		n += 2 * len(b.Changes)
+	}
+	rows := make([]*row.Row, 0, n)
+	for _, b := range batches {
 		for i := range b.Changes {
 			c := &b.Changes[i]
-			if c.New.Seq <= s.after {
+			if c.New.Seq <= after {
 				continue
 			}
 			if c.Old != nil {
@@ -120,50 +100,57 @@ func (s *Subscription) match(ctx context.Context, group []*row.Batch, changes in
 	if len(rows) == 0 {
 		return verdicts{}, nil
 	}
-	matched, err := s.spec.Filter.Match(ctx, rows)
-	switch {
-	case ctx.Err() != nil && err != nil:
-		return verdicts{}, ctx.Err()
-	case err != nil:
-		return verdicts{}, fmt.Errorf("filter of live query %s: %w", s.spec.ID, err)
-	case len(matched) != len(rows):
-		return verdicts{}, fmt.Errorf("filter of live query %s: %d answers for %d rows", s.spec.ID, len(matched), len(rows))
-	}
-	return verdicts{matched: matched}, nil
+	matched, err := v.match(ctx, rows)
+	return verdicts{matched: matched}, err
 }
 
-// appendEvents appends what b is to the subscriber.
-func (s *Subscription) appendEvents(events []Event, b *row.Batch, v *verdicts) []Event {
-	mine := len(events) // events of other commits are closed
+// appendEvents appends what b is to the subscriber; events from mine on are of b.
+func (v *Selection) appendEvents(events []*Event, mine int, b *row.Batch, after row.Seq, verdict *verdicts) []*Event {
 	for i := range b.Changes {
 		c := &b.Changes[i]
-		if c.New.Seq <= s.after {
+		if c.New.Seq <= after {
 			continue
 		}
-		old := c.Old != nil && v.next()
-		op, left := transition(c.Op, old, v.next())
+		old := c.Old != nil && verdict.next()
+		op, left := transition(c.Op, old, verdict.next())
 		if op == 0 {
 			continue
 		}
 		r := &c.New
-		if left {
+		switch {
+		case left:
 			r = &row.Row{Seq: c.New.Seq, Updated: c.New.Updated, Deleted: true, Schema: c.Old.Schema, Values: c.Old.Values}
+		case v.Filter != nil && len(b.Changes) > 1:
+			alone := c.New // a waiting event is not to keep the rest of the batch
+			r = &alone
 		}
-		if n := len(events); n == mine || !s.continues(&events[n-1], op, left) {
-			events = append(events, Event{Op: op, LeftFilter: left})
+		if n := len(events); n == mine || !v.continues(events[n-1], op, left) {
+			events = append(events, &Event{Op: op, LeftFilter: left, bytes: eventBytes})
 		}
-		e := &events[len(events)-1]
+		e := events[len(events)-1]
 		e.Rows, e.Seq = append(e.Rows, r), c.New.Seq
+		e.bytes += int64(r.Bytes())
 		if op == row.Update {
 			e.Old = append(e.Old, c.Old)
+			e.bytes += int64(c.Old.Bytes())
 		}
 	}
 	return events
 }
 
 // continues says whether a change with the given outcome belongs to e.
-func (s *Subscription) continues(e *Event, op row.Op, left bool) bool {
-	return e.Op == op && e.LeftFilter == left && (s.spec.BatchRows <= 0 || len(e.Rows) < s.spec.BatchRows)
+func (v *Selection) continues(e *Event, op row.Op, left bool) bool {
+	return e.Op == op && e.LeftFilter == left && (v.BatchRows <= 0 || len(e.Rows) < v.BatchRows)
+}
+
+// rest is e without the rows up to after, of which it has some.
+func (e *Event) rest(after row.Seq) *Event {
+	n := slices.IndexFunc(e.Rows, func(r *row.Row) bool { return r.Seq > after })
+	cut := &Event{Op: e.Op, Rows: e.Rows[n:], Seq: e.Seq, LeftFilter: e.LeftFilter, TxnLast: e.TxnLast, bytes: e.bytes}
+	if e.Old != nil {
+		cut.Old = e.Old[n:]
+	}
+	return cut
 }
 
 // transition is what a change is to a subscriber, by whether its old and new row

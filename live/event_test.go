@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"kalamdb/row"
 )
@@ -82,6 +84,8 @@ func TestDeleteMatchesBeforeOrAfter(t *testing.T) {
 
 type rowFilter func(*row.Row) bool
 
+func (rowFilter) Fast() bool { return true }
+
 func (f rowFilter) Match(_ context.Context, rows []*row.Row) ([]bool, error) {
 	matched := make([]bool, len(rows))
 	for i, r := range rows {
@@ -142,59 +146,152 @@ func TestGrouping(t *testing.T) {
 	}
 }
 
-// A backlog of small commits is one call of the filter.
-func TestFilterRunsOverTheBacklogAtOnce(t *testing.T) {
-	hub := NewHub(Options{})
-	st := newStore(hub)
-	calls := 0
-	s := subscribe(t, hub, testSpec("a", "ana", rowFilter(func(r *row.Row) bool {
-		if r.Seq == 1 {
-			calls++
-		}
-		return r.Seq == 1 || r.Seq == 1500
-	})))
-	s.Start(0)
-	for range 1500 {
-		st.commit("ana", write{"k", 1})
-	}
-	expect(t, s, "INSERT k=1 @1")
-	if calls != 2 { // as the new row of 1 and the old row of 2
-		t.Errorf("the filter saw the first row %d times", calls)
-	}
-	expect(t, s, "DELETE left k=1(deleted) @2", "INSERT k=1 @1500")
-	idle(t, s)
+// A slowFilter answers when the test lets it, and counts what it was asked.
+type slowFilter struct {
+	rowFilter
+	let   chan struct{} // one for each call
+	calls []int         // rows of each
+
+	bad    error // for the row with badSeq
+	badSeq row.Seq
 }
 
-func TestFilterErrorLosesNothing(t *testing.T) {
-	hub := NewHub(Options{})
-	st := newStore(hub)
-	f := &failing{err: errors.New("conversion error")}
-	s := subscribe(t, hub, testSpec("q1", "ana", f))
-	s.Start(0)
-	st.commit("ana", write{"k", 1})
-	for range 2 {
-		if _, err := s.Next(t.Context()); !errors.Is(err, f.err) || !strings.Contains(err.Error(), "q1") {
-			t.Fatalf("got %v", err)
+func (*slowFilter) Fast() bool { return false }
+
+func (f *slowFilter) Match(ctx context.Context, rows []*row.Row) ([]bool, error) {
+	f.calls = append(f.calls, len(rows))
+	select {
+	case <-f.let:
+		if f.bad != nil && slices.ContainsFunc(rows, func(r *row.Row) bool { return r.Seq == f.badSeq }) {
+			return nil, f.bad
+		}
+		return f.rowFilter.Match(ctx, rows)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A slow filter holds up nobody else, and what comes meanwhile is one call of it.
+func TestSlowFilterTakesABacklogAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := NewHub(Options{})
+		st := newStore(hub)
+		st.publish = make(chan *row.Batch, 1)
+		f := &slowFilter{rowFilter: func(r *row.Row) bool { return r.Seq == 1 || r.Seq == 500 }, let: make(chan struct{})}
+		s, other := subscribe(t, hub, testSpec("a", "ana", f)), subscribe(t, hub, testSpec("b", "ana", nil))
+		s.Start(0)
+		other.Start(0)
+		for range 500 {
+			st.commit("ana", write{"k", 1})
+			hub.Committed(<-st.publish)
+			synctest.Wait()
+			if e, err := other.Poll(); e == nil || err != nil {
+				t.Fatalf("the other live query has %v, %v", e, err)
+			}
+		}
+		close(f.let)
+		expect(t, s, "INSERT k=1 @1", "DELETE left k=1(deleted) @2", "INSERT k=1 @500")
+		idle(t, s)
+		settle(hub)
+		if want := []int{1, 2 * 499}; !slices.Equal(f.calls, want) {
+			t.Errorf("the filter was called with %d rows, expected %d", f.calls, want)
+		}
+	})
+}
+
+// What comes before a change that the filter fails for is delivered, however many go
+// through the filter at once.
+func TestFilterErrorInABacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := NewHub(Options{})
+		st := newStore(hub)
+		st.publish = make(chan *row.Batch, 10)
+		bad := errors.New("row 5")
+		f := &slowFilter{rowFilter: func(*row.Row) bool { return true }, let: make(chan struct{}), bad: bad, badSeq: 5}
+		s := subscribe(t, hub, testSpec("a", "ana", f))
+		s.Start(0)
+		for i := range int64(8) {
+			st.commit("ana", write{"k", i})
+			hub.Committed(<-st.publish)
+		}
+		synctest.Wait()
+		close(f.let)
+		expect(t, s, "INSERT k=0 @1", "UPDATE k=1<0 @2", "UPDATE k=2<1 @3", "UPDATE k=3<2 @4")
+		if e := ended(t, s); e.Seq != 4 || !errors.Is(e, bad) {
+			t.Errorf("got %+v", e)
+		}
+		again := subscribe(t, hub, testSpec("b", "ana", f))
+		if err := again.Replay(t.Context(), st, 1, 8); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, again, "UPDATE k=1<0 @2", "UPDATE k=2<1 @3", "UPDATE k=3<2 @4")
+		if e := ended(t, again); e.Seq != 4 || !errors.Is(e, bad) {
+			t.Errorf("replayed: got %+v", e)
+		}
+	})
+}
+
+// A filter that fails ends the live query, with the place to resume from; the others of
+// the partition go on.
+func TestFilterError(t *testing.T) {
+	for _, fast := range []bool{true, false} {
+		for name, f := range map[string]*failing{
+			"conversion error":    {err: errors.New("conversion error")},
+			"0 answers for 1 row": {short: true},
+			"panic: mine":         {panics: true},
+		} {
+			hub := NewHub(Options{})
+			st := newStore(hub)
+			f.fast = fast
+			spec := testSpec("q1", "ana", f)
+			spec.Query = "SELECT broken"
+			s, other := subscribe(t, hub, spec), subscribe(t, hub, testSpec("q2", "ana", nil))
+			s.Start(0)
+			other.Start(0)
+			f.ok = true
+			st.commit("ana", write{"k", 1})
+			expect(t, s, "INSERT k=1 @1")
+			f.ok = false
+			st.commit("ana", write{"l", 1})
+			st.commit("ana", write{"m", 1})
+			e := ended(t, s)
+			if e.Reason != ReasonError || e.Seq != 1 || e.Cause == nil || !strings.Contains(e.Error(), name) || !strings.Contains(e.Error(), spec.Query) {
+				t.Errorf("fast=%t %s: got %+v, %v", fast, name, e, e)
+			}
+			expect(t, other, "INSERT k=1 @1", "INSERT l=1 @2", "INSERT m=1 @3")
+			if hub.Count() != 1 {
+				t.Errorf("%d live queries, expected the other one", hub.Count())
+			}
+			f.ok = true
+			s = subscribe(t, hub, spec)
+			if err := s.Replay(t.Context(), st, e.Seq, st.now()); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, s, "INSERT l=1 @2", "INSERT m=1 @3")
 		}
 	}
-	f.err, f.short = nil, true
-	if _, err := s.Next(t.Context()); err == nil || !strings.Contains(err.Error(), "0 answers for 1 rows") {
-		t.Fatalf("got %v", err)
-	}
-	f.short = false
-	expect(t, s, "INSERT k=1 @1")
 }
 
 type failing struct {
-	err   error
-	short bool
+	err               error
+	short, panics, ok bool
+	fast              bool
 }
 
+func (f *failing) Fast() bool { return f.fast }
+
 func (f *failing) Match(_ context.Context, rows []*row.Row) ([]bool, error) {
-	if f.err != nil || f.short {
-		return nil, f.err
+	switch {
+	case f.ok:
+		matched := make([]bool, len(rows))
+		for i := range matched {
+			matched[i] = true
+		}
+		return matched, nil
+	case f.panics:
+		panic("mine")
 	}
-	return []bool{true}, nil
+	return nil, f.err
 }
 
 func TestAppendRow(t *testing.T) {
@@ -215,7 +312,7 @@ func TestAppendRow(t *testing.T) {
 			`{"_deleted":true,"_updated":"2026-01-02T03:04:05.123456Z","_seq":9007199254740991}`},
 	} {
 		hub := NewHub(Options{})
-		s := subscribe(t, hub, Spec{Schema: schema, Columns: c.columns, Names: c.names})
+		s := subscribe(t, hub, Spec{Selection: &Selection{Schema: schema, Columns: c.columns, Names: c.names}})
 		if got := string(s.AppendRow([]byte("> "), r)); got != "> "+c.want {
 			t.Errorf("got %s, expected > %s", got, c.want)
 		}

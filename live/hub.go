@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	queueBytesMax    = 8 << 20 // of one subscription, unless told otherwise
+	queueBytesMax    = 8 << 20 // of one connection, unless told otherwise
 	subscriptionsMax = 100_000 // of one hub, unless told otherwise
+	slowWorkersMax   = 4       // for the feeds whose filter is DuckDB
 )
 
 var (
@@ -28,10 +30,19 @@ var (
 	ErrClosed = errors.New("the server takes no more live queries")
 )
 
-// A Filter is the WHERE of a live query. It is used by one goroutine at a time.
+// A Filter is the WHERE of a live query. Several goroutines use it at once.
 type Filter interface {
 	// Match says for each row whether it passes. The rows are shared: it changes none.
 	Match(ctx context.Context, rows []*row.Row) ([]bool, error)
+	// Fast says that Match is done in some ns a row and waits for nothing.
+	Fast() bool
+}
+
+// An Equality says that a filter is true only for rows that have one of Values in a
+// column: the very same value, as == of row.Value has it.
+type Equality struct {
+	Column int // position in the schema
+	Values []row.Value
 }
 
 // Columns of a Spec that are not columns of its schema.
@@ -44,22 +55,34 @@ const (
 // A Spec says what a subscription wants, and how system.live_queries shows it.
 type Spec struct {
 	ID           string // <connection id>-<query id>, unique among the running ones
-	ConnectionID string
+	ConnectionID string // those of one share the room for what waits; "": room of its own
 	QueryID      string
-	Query        string // the SQL text
 	Options      string // JSON text
 	User         string
 	Role         auth.Role // of that user, for as long as the subscription lives
-	Partition    row.Partition
-	Columns      []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
-	Names        []string    // what to call them, one per column
-	Schema       *row.Schema // in which Filter and the subscriber see rows
+	*Selection
+}
+
+// A Selection is what a subscription sees, shared by all that see the same. Nobody
+// changes it once it was given to Subscribe.
+type Selection struct {
+	// Key tells whether two subscriptions of a partition see the same and can share the
+	// work: they do if both have the same one. "": it is shared with none.
+	Key       string
+	Query     string // the SQL text
+	Partition row.Partition
+	Columns   []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
+	Names     []string    // what to call them, one per column
+	Schema    *row.Schema // in which Filter and the subscriber see rows
 	// SchemaAt finds the other versions that rows of the partition were or will be
 	// written with; nil: there are none.
 	SchemaAt  func(version uint32) *row.Schema
 	Uses      []row.ColumnID // the columns that Columns and Filter look at
 	Filter    Filter         // nil: every row
+	Equal     []Equality     // each of them holds for every row that passes Filter
 	BatchRows int            // most rows of one Event; 0: no limit
+
+	encoder encoder // set by Subscribe
 }
 
 // Info is one row of system.live_queries.
@@ -72,33 +95,46 @@ type Info struct {
 
 // Options are the limits of a Hub; zero means the default.
 type Options struct {
-	QueueBytesMax    int64  // committed changes waiting for one subscription; default 8 MiB
+	QueueBytesMax    int64  // committed changes waiting for one connection, and for the workers in one partition; default 8 MiB
 	SubscriptionsMax int    // default 100,000
 	Node             string // shown in system.live_queries
 }
 
-// A Hub hands committed batches to subscriptions. It is safe for concurrent use.
+// A Hub hands committed batches to subscriptions. It is safe for concurrent use. Its
+// goroutines begin with work to do and end with it; CloseAll waits for them.
+//
+// Locks are taken in this order: registry, mu of a place, mu of a subscription. The
+// others are leaves.
 type Hub struct {
 	opts  Options
 	count atomic.Int64 // subscriptions, so that Committed costs nothing without any
+	ctx   context.Context
+	stop  context.CancelFunc
+	quick crew // serves places
+	slow  crew // serves feeds whose filter takes its time
 
-	// registry guards the fields below it. It is taken before mu, never after it.
+	// registry guards the fields below it.
 	registry sync.Mutex
 	ids      map[string]*Subscription
+	feeds    map[feedKey]*feed // those with a key
+	budgets  map[string]*budget
 	tables   map[uint64]int // subscriptions of each table, by its id
 	closed   bool
 
-	// mu guards partitions and the place of each subscription in them. Committed
-	// holds it for reading; everyone else changes one entry under it. Under it the mu
-	// of a subscription may be taken; nothing blocks.
-	mu         sync.RWMutex
-	partitions map[partition][]*Subscription // in no order; no empty slices
+	// mu guards places, which change under the registry only. It is a leaf.
+	mu     sync.RWMutex
+	places map[partition]*place
 }
 
 // A partition is row.Partition with only what tells two apart, to be hashed fast.
 type partition struct {
 	table uint64
 	user  row.UserID
+}
+
+type feedKey struct {
+	partition partition
+	key       string
 }
 
 // NewHub makes a hub.
@@ -109,62 +145,53 @@ func NewHub(o Options) *Hub {
 	if o.SubscriptionsMax <= 0 {
 		o.SubscriptionsMax = subscriptionsMax
 	}
-	return &Hub{
-		opts: o, ids: map[string]*Subscription{}, tables: map[uint64]int{},
-		partitions: map[partition][]*Subscription{},
+	h := &Hub{
+		opts: o, ids: map[string]*Subscription{}, feeds: map[feedKey]*feed{}, budgets: map[string]*budget{}, tables: map[uint64]int{},
+		places: map[partition]*place{}, quick: crew{max: runtime.GOMAXPROCS(0)}, slow: crew{max: slowWorkersMax},
 	}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	return h
 }
 
-// Committed queues b for the subscriptions of its partition. It never blocks: the
-// write path calls it, in order of Seq, once b is durable. A subscription whose queue
-// overflows is ended.
+// Committed has b handed to the subscriptions of its partition. It never blocks, and it
+// costs the same whatever their number: the write path calls it, in order of Seq, once b
+// is durable.
 func (h *Hub) Committed(b *row.Batch) {
-	if h.count.Load() == 0 {
-		return
-	}
-	var lagged []*Subscription
-	h.mu.RLock()
-	if subs := h.partitions[partition{b.Partition.Table.ID, b.Partition.User}]; len(subs) > 0 {
-		bytes := int64(b.Bytes())
-		for _, s := range subs {
-			if !s.offer(b, bytes) {
-				lagged = append(lagged, s)
-			}
-		}
-	}
-	h.mu.RUnlock()
-	for _, s := range lagged {
-		h.remove(s)
+	if p := h.placeOf(b.Partition); p != nil {
+		p.leave(b)
 	}
 }
 
 // CommittedBulk is Committed of changes that are not handed over: the subscriptions of p
 // read them, and what they have not taken before, from the change log.
 func (h *Hub) CommittedBulk(p row.Partition, last row.Seq) {
-	if h.count.Load() == 0 {
-		return
-	}
-	var lagged []*Subscription
-	h.mu.RLock()
-	for _, s := range h.partitions[partition{p.Table.ID, p.User}] {
-		if !s.offerBulk(last) {
-			lagged = append(lagged, s)
-		}
-	}
-	h.mu.RUnlock()
-	for _, s := range lagged {
-		h.remove(s)
+	if p := h.placeOf(p); p != nil {
+		p.leaveBulk(last)
 	}
 }
 
 // Listening says whether p has a subscription.
-func (h *Hub) Listening(p row.Partition) bool {
+func (h *Hub) Listening(p row.Partition) bool { return h.placeOf(p) != nil }
+
+// placeOf is nil for a partition without subscriptions.
+func (h *Hub) placeOf(p row.Partition) *place {
 	if h.count.Load() == 0 {
-		return false
+		return nil
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return len(h.partitions[partition{p.Table.ID, p.User}]) > 0
+	return h.places[partition{p.Table.ID, p.User}]
+}
+
+// Selection is that of the running subscriptions of p with the given key, so that it need
+// not be made again; nil: there are none.
+func (h *Hub) Selection(p row.Partition, key string) *Selection {
+	h.registry.Lock()
+	defer h.registry.Unlock()
+	if f := h.feeds[feedKey{partition{p.Table.ID, p.User}, key}]; f != nil {
+		return f.sel
+	}
+	return nil
 }
 
 // Subscribe registers a subscription: what is committed from now on is queued for
@@ -186,17 +213,52 @@ func (h *Hub) Subscribe(spec Spec) (*Subscription, error) {
 	}
 	h.ids[spec.ID] = s
 	h.tables[spec.Partition.Table.ID]++
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.count.Add(1)
-	s.place = len(h.partitions[s.partition()])
-	h.partitions[s.partition()] = append(h.partitions[s.partition()], s)
+	if s.budget = h.budgets[spec.ConnectionID]; s.budget == nil {
+		s.budget = &budget{max: h.opts.QueueBytesMax}
+		if spec.ConnectionID != "" {
+			h.budgets[spec.ConnectionID] = s.budget
+		}
+	}
+	s.budget.subs++
+	h.join(s)
 	return s, nil
 }
 
+// join puts s into its feed, which it may be the first of. registry is held.
+func (h *Hub) join(s *Subscription) {
+	key := feedKey{partition{s.spec.Partition.Table.ID, s.spec.Partition.User}, s.spec.Key}
+	if s.feed = h.feeds[key]; s.feed != nil && key.key != "" {
+		s.spec.Selection = s.feed.sel
+		s.feed.place.join(s.feed, s)
+		return
+	}
+	p := h.places[key.partition]
+	first := p == nil
+	if first {
+		p = &place{hub: h, key: key.partition}
+	}
+	if sel := s.spec.Selection; sel.encoder.keys == nil { // else it was of a feed that is gone
+		sel.encoder = newEncoder(sel.Columns, sel.Names)
+	}
+	s.feed = newFeed(p, s.spec.Selection)
+	p.join(s.feed, s)
+	if key.key != "" {
+		h.feeds[key] = s.feed
+	}
+	if first {
+		h.mu.Lock()
+		h.places[key.partition] = p
+		h.mu.Unlock()
+	}
+}
+
 func (s *Spec) valid() error {
-	if s.Schema == nil || len(s.Names) != len(s.Columns) {
-		return fmt.Errorf("%d names for %d columns, schema %v", len(s.Names), len(s.Columns), s.Schema)
+	if s.Selection == nil || s.Schema == nil {
+		return errors.New("it has no schema")
+	}
+	if len(s.Names) != len(s.Columns) {
+		return fmt.Errorf("%d names for %d columns", len(s.Names), len(s.Columns))
 	}
 	for _, c := range s.Columns {
 		if c < ColDeleted || c >= len(s.Schema.Columns) {
@@ -218,17 +280,21 @@ func (h *Hub) remove(s *Subscription) {
 	if h.tables[table]--; h.tables[table] == 0 {
 		delete(h.tables, table)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.count.Add(-1)
-	subs := h.partitions[s.partition()]
-	last := subs[len(subs)-1]
-	subs[s.place], last.place = last, s.place
-	subs[len(subs)-1] = nil
-	if subs = subs[:len(subs)-1]; len(subs) == 0 {
-		delete(h.partitions, s.partition())
-	} else {
-		h.partitions[s.partition()] = subs
+	if s.budget.subs--; s.budget.subs == 0 {
+		delete(h.budgets, s.spec.ConnectionID)
+	}
+	f := s.feed
+	if !f.place.part(f, s) {
+		return
+	}
+	if f.sel.Key != "" {
+		delete(h.feeds, feedKey{f.place.key, f.sel.Key})
+	}
+	if len(f.place.routes) == 0 {
+		h.mu.Lock()
+		delete(h.places, f.place.key)
+		h.mu.Unlock()
 	}
 }
 
@@ -250,12 +316,15 @@ func (h *Hub) End(reason string, match func(*Spec) bool) int {
 	return h.endAll(reason, func(s *Subscription) bool { return match(&s.spec) })
 }
 
-// CloseAll ends all live queries and lets no new one in.
+// CloseAll ends all live queries, lets no new one in, and waits for the hub's goroutines.
 func (h *Hub) CloseAll(reason string) {
 	h.registry.Lock()
 	h.closed = true
 	h.registry.Unlock()
 	h.endAll(reason, func(*Subscription) bool { return true })
+	h.stop()
+	h.quick.close()
+	h.slow.close()
 }
 
 func (h *Hub) endAll(reason string, match func(*Subscription) bool) int {
@@ -317,7 +386,7 @@ func (h *Hub) Select(match func(*Spec) bool) []Info {
 	found := make([]aged, 0, len(all))
 	for _, s := range all {
 		if match(&s.spec) {
-			found = append(found, aged{s.created.UnixNano(), s})
+			found = append(found, aged{s.created, s})
 		}
 	}
 	slices.SortFunc(found, func(a, b aged) int {

@@ -145,7 +145,7 @@ func TestEndDropsWhatIsLeft(t *testing.T) {
 	if e := ended(t, s); e.Seq != 1 {
 		t.Errorf("ended at %d, expected 1", e.Seq)
 	}
-	if s.queue != nil || s.batches != nil || s.events != nil {
+	if s.queue != nil || s.replay != nil || s.events != nil {
 		t.Error("an ended subscription holds on to batches")
 	}
 }
@@ -239,8 +239,8 @@ func TestChurn(t *testing.T) {
 	if commits == 0 {
 		t.Error("nothing was committed meanwhile")
 	}
-	if hub.Count() != 0 || len(hub.ids) != 0 || len(hub.tables) != 0 || len(hub.partitions) != 0 {
-		t.Errorf("left: %d subscriptions, %d ids, %d tables, %d partitions", hub.Count(), len(hub.ids), len(hub.tables), len(hub.partitions))
+	if hub.Count() != 0 || len(hub.ids) != 0 || len(hub.tables) != 0 || len(hub.places) != 0 {
+		t.Errorf("left: %d subscriptions, %d ids, %d tables, %d partitions", hub.Count(), len(hub.ids), len(hub.tables), len(hub.places))
 	}
 }
 
@@ -267,7 +267,8 @@ func TestIdleSubscriptionsAreSmall(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Start(0)
-		hub.Committed(&row.Batch{Partition: testPartition(user), Changes: []row.Change{{Op: row.Insert, New: row.Row{Seq: 1}}}})
+		hub.Committed(&row.Batch{Partition: testPartition(user), Changes: []row.Change{{Op: row.Insert, New: row.Row{Seq: 1, Schema: 1}}}})
+		settle(hub)
 		if _, err := s.Next(ctx); err != nil {
 			t.Fatal(err)
 		}

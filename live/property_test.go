@@ -27,6 +27,11 @@ var wheres = []where{
 	func(n int64) bool { return n == last },
 }
 
+// sluggish is a where that counts as slow.
+type sluggish struct{ where }
+
+func (sluggish) Fast() bool { return false }
+
 // A client folds what it receives and remembers what it held after every event.
 type client struct {
 	store     *store
@@ -171,6 +176,9 @@ func (c *client) apply(e *Event, after row.Seq) (done bool, err error) {
 		}
 		done = done || n == last
 	}
+	if e.TxnLast != c.store.endsCommit(c.spec.Partition.User, e.Seq, c.where) {
+		return false, fmt.Errorf("%s says it is the last of its commit: %t", describe(e), e.TxnLast)
+	}
 	c.trace = append(c.trace, held{e.Seq, maps.Clone(c.rows)})
 	return done, nil
 }
@@ -219,6 +227,7 @@ func TestFold(t *testing.T) {
 			queue   = rapid.SampledFrom([]int64{1, 2_000, 10_000, 1 << 20}).Draw(t, "queue bytes")
 			trims   = rapid.Bool().Draw(t, "trims")
 			bulks   = rapid.Bool().Draw(t, "bulks")
+			shared  = rapid.Bool().Draw(t, "identical ones share, filters are slow")
 			pause   = rapid.Bool().Draw(t, "writers pause")
 		)
 		hub := NewHub(Options{QueueBytesMax: queue})
@@ -228,7 +237,8 @@ func TestFold(t *testing.T) {
 
 		var clients []*client
 		for i := range rapid.IntRange(1, 5).Draw(t, "clients") {
-			w := rapid.SampledFrom(wheres).Draw(t, "where")
+			at := rapid.IntRange(0, len(wheres)-1).Draw(t, "where")
+			w := wheres[at]
 			c := &client{
 				store: st, where: w, spec: testSpec(fmt.Sprint("c", i), user(i), w.asFilter()), seen: &total,
 				mode:      rapid.IntRange(0, 2).Draw(t, "mode"),
@@ -236,7 +246,16 @@ func TestFold(t *testing.T) {
 				impatient: rapid.SampledFrom([]float64{0, 0.3}).Draw(t, "impatient"),
 				rand:      rand.New(rand.NewPCG(seed, uint64(i))),
 			}
+			c.spec.Filter = w.asFilter()
+			if shared && w != nil {
+				c.spec.Filter = sluggish{w}
+			}
 			c.spec.BatchRows = rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "batch rows")
+			if shared {
+				c.spec.Key, c.spec.ConnectionID = fmt.Sprint(at, c.spec.BatchRows), fmt.Sprint("conn", i%2)
+			} else if at == 3 {
+				c.spec.Equal = []Equality{{Column: 0, Values: []row.Value{row.TextValue("none"), row.TextValue("last")}}}
+			}
 			clients = append(clients, c)
 		}
 
@@ -300,8 +319,8 @@ func TestFold(t *testing.T) {
 				t.Errorf("client %d of mode %d: %v", i, c.mode, errs[i])
 			}
 		}
-		if n := hub.Count(); n != 0 || len(hub.ids) != 0 || len(hub.partitions) != 0 || len(hub.tables) != 0 {
-			t.Errorf("%d subscriptions, %d ids, %d partitions, %d tables are left", n, len(hub.ids), len(hub.partitions), len(hub.tables))
+		if n := hub.Count(); n != 0 || len(hub.ids) != 0 || len(hub.places) != 0 || len(hub.tables) != 0 {
+			t.Errorf("%d subscriptions, %d ids, %d places, %d tables are left", n, len(hub.ids), len(hub.places), len(hub.tables))
 		}
 	})
 	counts := map[string]int64{

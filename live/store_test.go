@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,14 +31,22 @@ func testPartition(user row.UserID) row.Partition {
 }
 
 func testSpec(id string, user row.UserID, f Filter) Spec {
-	return Spec{
-		ID: id, Partition: testPartition(user), Schema: testSchema, Filter: f,
+	return Spec{ID: id, Selection: &Selection{
+		Partition: testPartition(user), Schema: testSchema, Filter: f,
 		Columns: []int{0, 1}, Names: []string{"id", "n"},
-	}
+	}}
+}
+
+// settle waits until what was committed has been handed out.
+func settle(h *Hub) {
+	h.quick.running.Wait()
+	h.slow.running.Wait()
 }
 
 // A where is a filter in Go.
 type where func(n int64) bool
+
+func (w where) Fast() bool { return true }
 
 func (w where) Match(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	if err := ctx.Err(); err != nil {
@@ -128,6 +137,7 @@ func (s *store) commit(user row.UserID, writes ...write) *row.Batch {
 	s.all[user] = append(s.all[user], b)
 	if s.publish == nil {
 		s.hub.Committed(b)
+		settle(s.hub)
 	} else {
 		s.publish <- b
 	}
@@ -165,6 +175,20 @@ func (s *store) Changes(ctx context.Context, p row.Partition, after, through row
 		}
 	}
 	return nil
+}
+
+// endsCommit says whether nothing that w lets through follows the change of the given Seq
+// in its commit.
+func (s *store) endsCommit(user row.UserID, seq row.Seq, w where) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(s.all[user], seq, func(b *row.Batch, seq row.Seq) int { return cmp.Compare(b.Last(), seq) })
+	for _, c := range s.all[user][at].Changes {
+		if c.New.Seq > seq && (c.Op != row.Delete && w.matches(c.New.Values[1].Int()) || c.Old != nil && w.matches(c.Old.Values[1].Int())) {
+			return false
+		}
+	}
+	return true
 }
 
 // trim forgets what the change log has of a partition so far.

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ const (
 	ReasonKilled       = "killed"
 	ReasonTableDropped = "table_dropped"
 	ReasonAuthExpired  = "auth_expired"
+	ReasonError        = "error"  // its filter failed
 	ReasonClosed       = "closed" // by Subscription.Close
 )
 
@@ -36,11 +38,15 @@ func (e *EndedError) Error() string {
 
 func (e *EndedError) Unwrap() error { return e.Cause }
 
+// ErrBehind is Poll's answer while the change log has to be read, which is Next's work.
+var ErrBehind = errors.New("the change log has to be read")
+
 // A phase is a step in the life of a subscription:
 //
 //  1. waiting: registered and queueing, Next was not called yet.
 //  2. replaying: Next reads the change log up to through, or up to lost. A Start skips it.
-//  3. live: Next reads the queue. A commit that is too large for it leads back to 2.
+//  3. live: Next and Poll read the queue. Changes that are only in the change log lead
+//     back to 2.
 type phase uint8
 
 const (
@@ -49,26 +55,28 @@ const (
 	live
 )
 
-// A Subscription is one live query. Start or Replay, then Next, are for one
+// A Subscription is one live query. Start or Replay, then Next and Poll, are for one
 // goroutine at a time; Close and the hub's calls come from anywhere.
 //
-// Invariant: a change of the partition that is committed after Subscribe is queued,
-// or was taken (its Seq ≤ read), or was dropped (its Seq ≤ lost) — or the
-// subscription has ended. What was taken and not delivered is in batches and events.
+// Invariant: a change of the partition that is committed after Subscribe waits in its
+// place or its feed, or it is queued, or was taken (its Seq ≤ read), or was dropped (its
+// Seq ≤ lost), or does not match — or the subscription has ended. What was taken and not
+// delivered is in events and in replay.
 type Subscription struct {
 	hub     *Hub
 	spec    Spec
-	encoder encoder
-	place   int // in hub.partitions, guarded by hub.mu
-	created time.Time
-	updated atomic.Int64  // µs since 1970 of the last event
-	changes atomic.Int64  // rows delivered
-	wake    chan struct{} // capacity 1: something was queued, or the end has come
+	feed    *feed
+	index   int // in feed.subs, guarded by the mu of the place
+	budget  *budget
+	created int64        // µs since 1970
+	updated atomic.Int64 // µs since 1970 of the last event
+	changes atomic.Int64 // rows delivered
 
-	// mu guards the fields below it. Committed takes it: nothing blocks under it.
+	// mu guards the fields below it. The workers of the hub take it: nothing blocks under it.
 	mu     sync.Mutex
 	phase  phase
-	queue  []*row.Batch
+	told   bool // ready was called, and Poll has not come to the end of the queue since
+	queue  []*Event
 	queued int64   // bytes of queue
 	taken  int64   // bytes taken from queue and not yet delivered
 	lost   row.Seq // everything up to here that was queued before an overflow is gone
@@ -76,22 +84,17 @@ type Subscription struct {
 	read   row.Seq // everything up to here was taken or is not wanted
 	cursor row.Seq // everything up to here was delivered or does not match
 	ended  *EndedError
-	// history is the change log to read from; nil: there is none.
-	history History
+	fault  error         // of the filter: the end, when the queue has been taken
+	ready  func()        // set by Notify
+	wake   chan struct{} // capacity 1, made by the first Next that waits: something was queued, or the end has come
 
 	// The rest belongs to the goroutine of Next.
-	through row.Seq // how far to replay
-	batches []*row.Batch
-	after   row.Seq // changes in batches up to here are not wanted
-	events  []Event
-	mapping *row.Mapping // to spec.Schema
+	events []*Event // taken and not delivered
+	replay *replay  // nil once live
 }
 
 func newSubscription(h *Hub, spec Spec) *Subscription {
-	return &Subscription{
-		hub: h, spec: spec, encoder: newEncoder(spec.Columns, spec.Names),
-		created: time.Now(), wake: make(chan struct{}, 1), mapping: row.NewMapping(spec.Schema, spec.SchemaAt),
-	}
+	return &Subscription{hub: h, spec: spec, created: time.Now().UnixMicro()}
 }
 
 // uses says whether s is of the table with the given id and looks at one of the columns.
@@ -99,34 +102,39 @@ func (s *Subscription) uses(id uint64, columns []row.ColumnID) bool {
 	return s.spec.Partition.Table.ID == id && slices.ContainsFunc(columns, func(c row.ColumnID) bool { return slices.Contains(s.spec.Uses, c) })
 }
 
-func (s *Subscription) partition() partition {
-	return partition{s.spec.Partition.Table.ID, s.spec.Partition.User}
-}
-
 func (s *Subscription) info() Info {
-	i := Info{Spec: &s.spec, Node: s.hub.opts.Node, Created: s.created, Updated: s.created, Changes: s.changes.Load()}
+	i := Info{Spec: &s.spec, Node: s.hub.opts.Node, Created: time.UnixMicro(s.created), Updated: time.UnixMicro(s.created), Changes: s.changes.Load()}
 	if at := s.updated.Load(); at != 0 {
 		i.Updated = time.UnixMicro(at)
 	}
 	return i
 }
 
-// offer queues b. It is false if that has ended the subscription, which is then for
-// the hub to remove.
-func (s *Subscription) offer(b *row.Batch, bytes int64) bool {
+// offer queues events of whole batches. It is false if that has ended the subscription,
+// which is then for the hub to remove.
+func (s *Subscription) offer(events []*Event, bytes int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended != nil {
+	switch {
+	case s.ended != nil || s.fault != nil:
 		return true
+	case !s.budget.take(bytes, s.taken):
+		return s.overflow(events[len(events)-1].Seq)
 	}
-	// An empty queue takes a batch of any size, or the batch could never be delivered.
-	if len(s.queue) > 0 && s.taken+s.queued+bytes > s.hub.opts.QueueBytesMax {
-		return s.overflow(b.Last())
-	}
-	s.queue = append(s.queue, b)
+	s.rest()
+	s.queue = append(s.queue, events...)
 	s.queued += bytes
 	s.signal()
 	return true
+}
+
+// rest notes how far a subscription is that has taken all there was. mu is held.
+func (s *Subscription) rest() {
+	if s.phase == live && len(s.queue) == 0 && s.fault == nil {
+		if s.read = max(s.read, s.feed.routed()); s.taken == 0 {
+			s.cursor = max(s.cursor, s.read)
+		}
+	}
 }
 
 // offerBulk drops the queue: the change log has what was in it, and the changes up to
@@ -135,20 +143,28 @@ func (s *Subscription) offerBulk(last row.Seq) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.ended != nil:
+	case s.ended != nil || s.fault != nil:
 		return true
-	case s.phase != waiting && s.history == nil:
+	case s.phase != waiting && s.replay == nil:
 		s.finish(ReasonLagged, nil)
 		return false
 	case s.phase == live:
+		s.rest()
 		s.phase, s.stall = replaying, row.SeqMax
 	}
-	s.queue, s.queued, s.lost = nil, 0, last
+	s.unqueue()
+	s.lost = last
 	s.signal()
 	return true
 }
 
-// overflow drops the queue and the batch that ends with last. While the change log
+// unqueue drops the queue. mu is held.
+func (s *Subscription) unqueue() {
+	s.budget.give(s.queued)
+	s.queue, s.queued = nil, 0
+}
+
+// overflow drops the queue and what ends with last. While the change log
 // still gives them back that is no loss; but a reader that has not moved since the
 // last overflow would never catch up. mu is held.
 func (s *Subscription) overflow(last row.Seq) bool {
@@ -156,7 +172,7 @@ func (s *Subscription) overflow(last row.Seq) bool {
 		s.finish(ReasonLagged, nil)
 		return false
 	}
-	s.queue, s.queued = nil, 0
+	s.unqueue()
 	s.lost, s.stall = last, s.cursor
 	return true
 }
@@ -174,40 +190,40 @@ func (s *Subscription) Start(after row.Seq) {
 func (s *Subscription) begin(after, through row.Seq, h History) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	invariant(s.phase == waiting && s.history == nil, "Start or Replay called twice")
-	s.read, s.cursor, s.through, s.history = after, after, through, h
-	if h == nil {
+	invariant(s.phase == waiting && s.replay == nil, "Start or Replay called twice")
+	s.read, s.cursor = after, after
+	switch {
+	case h != nil:
+		s.replay = &replay{history: h, through: through}
+	case s.lost > after:
+		return false
+	default:
 		s.phase = live
 	}
-	return h != nil || s.lost <= after
+	return true
 }
 
 // underway leaves the phase waiting: Next was called. mu is held.
 func (s *Subscription) underway() {
 	if s.phase == waiting {
-		invariant(s.history != nil, "Next called before Start or Replay")
+		invariant(s.replay != nil, "Next called before Start or Replay")
 		s.phase, s.stall = replaying, row.SeqMax
 	}
 }
 
 // Next waits for the next event. Its error is *EndedError once the subscription is
-// over, the context's if that is done first, or that of the filter; the last two lose
-// nothing: Next may be called again.
+// over, or the context's if that is done first; that loses nothing: Next may be called
+// again.
 func (s *Subscription) Next(ctx context.Context) (*Event, error) {
 	for {
-		if len(s.events) > 0 {
-			e := &s.events[0]
-			s.events = s.events[1:]
-			if err := s.deliver(e); err != nil {
-				return nil, err
-			}
-			return e, nil
+		e, err := s.deliver()
+		if e != nil || err != nil {
+			return e, err
 		}
-		var err error
-		if len(s.batches) == 0 {
-			err = s.fill(ctx)
-		} else {
+		if r := s.replay; r != nil && len(r.batches) > 0 {
 			err = s.evaluate(ctx)
+		} else {
+			err = s.fill(ctx)
 		}
 		if err != nil {
 			return nil, err
@@ -215,41 +231,101 @@ func (s *Subscription) Next(ctx context.Context) (*Event, error) {
 	}
 }
 
-// deliver accounts for an event that Next is about to return, unless the end has come.
-func (s *Subscription) deliver(e *Event) error {
+// Poll is Next that neither waits nor reads the change log: nil means that there is
+// nothing now. [ErrBehind] asks for Next, until [Subscription.Live].
+func (s *Subscription) Poll() (*Event, error) {
+	e, err := s.deliver()
+	if e != nil || err != nil {
+		return e, err
+	}
+	if s.replay != nil && len(s.replay.batches) > 0 {
+		return nil, ErrBehind
+	}
+	through, err := s.take()
+	switch {
+	case err != nil:
+		return nil, err
+	case through != 0:
+		return nil, ErrBehind
+	}
+	return s.deliver()
+}
+
+// Live says whether Poll will do: the change log has been read.
+func (s *Subscription) Live() bool {
+	if len(s.events) > 0 || s.replay != nil && len(s.replay.batches) > 0 {
+		return false
+	}
+	through, err := s.take()
+	return err != nil || through == 0
+}
+
+// Notify has ready called when Poll has something to tell, once until Poll has come to
+// the end of it. It is called with a lock held: it must neither block nor call anything
+// of the subscription or the hub.
+func (s *Subscription) Notify(ready func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready, s.told, s.wake = ready, true, nil
+	ready()
+}
+
+// deliver takes the next of events, if there is one, unless the end has come.
+func (s *Subscription) deliver() (*Event, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended != nil {
-		return s.over()
+		return nil, s.over()
 	}
 	s.underway()
+	if len(s.events) == 0 || len(s.events) == 1 && s.replay != nil && s.replay.open == s.events[0] {
+		return nil, nil
+	}
+	e := s.events[0]
+	s.events[0] = nil
+	if s.events = s.events[1:]; len(s.events) == 0 {
+		s.events = nil
+	}
 	s.cursor = e.Seq
 	s.changes.Add(int64(len(e.Rows)))
 	s.updated.Store(time.Now().UnixMicro())
-	return nil
+	return e, nil
 }
 
-// fill gets the next batches, from the change log or from the queue; all earlier ones
-// are delivered. It waits until there is something, which may turn out to be nothing
-// the subscriber wants.
+// fill gets the next events or batches, from the queue or from the change log; all
+// earlier ones are delivered. It waits until there is something, which may turn out to
+// be nothing the subscriber wants.
 func (s *Subscription) fill(ctx context.Context) error {
 	for {
 		through, err := s.take()
 		switch {
-		case err != nil || s.batches != nil:
+		case err != nil || len(s.events) > 0 && through == 0:
 			return err
 		case through != 0:
 			return s.fillFromHistory(ctx, through)
 		}
 		select {
-		case <-s.wake:
+		case <-s.waker():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// take moves the queue to batches, unless the change log has to be read before, up
+// waker is the channel that signal wakes; it is awake if there is something already.
+func (s *Subscription) waker() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+		if len(s.queue) > 0 || s.ended != nil || s.fault != nil || s.phase == replaying {
+			s.wake <- struct{}{}
+		}
+	}
+	return s.wake
+}
+
+// take moves the queue to events, unless the change log has to be read before, up
 // to the Seq it returns.
 func (s *Subscription) take() (through row.Seq, err error) {
 	s.mu.Lock()
@@ -258,17 +334,42 @@ func (s *Subscription) take() (through row.Seq, err error) {
 		return 0, s.over()
 	}
 	s.underway()
-	s.cursor, s.taken = s.read, 0
-	if through = max(s.through, s.lost); s.phase == replaying && s.read < through {
-		return through, nil
+	s.budget.give(s.taken)
+	s.taken = 0
+	if len(s.events) == 0 {
+		s.cursor = s.read
+	}
+	if s.phase == replaying {
+		if through = max(s.replay.through, s.lost); s.read < through {
+			return through, nil
+		}
+		if s.replay.open != nil { // what it waits for is not coming
+			s.replay.open.TxnLast, s.replay.open = true, nil
+			return 0, nil
+		}
+		s.replay.mapping = nil
 	}
 	// Nothing was lost beyond read: from here on the queue has it all.
 	s.phase = live
-	if n := len(s.queue); n > 0 {
-		s.batches, s.after = s.queue, s.read
-		s.read = max(s.read, s.queue[n-1].Last())
-		s.taken, s.queued, s.queue = s.queued, 0, nil
+	switch {
+	case len(s.queue) > 0:
+	case s.fault != nil:
+		s.finish(ReasonError, s.fault)
+		return 0, s.over()
+	default:
+		s.told = false
+		return 0, nil
 	}
+	s.events, s.queue = s.queue, nil
+	s.taken, s.queued = s.queued, 0
+	last := s.events[len(s.events)-1].Seq
+	for len(s.events) > 0 && s.events[0].Seq <= s.read {
+		s.events = s.events[1:]
+	}
+	if len(s.events) > 0 && s.events[0].Rows[0].Seq <= s.read {
+		s.events[0] = s.events[0].rest(s.read)
+	}
+	s.read = max(s.read, last)
 	return 0, nil
 }
 
@@ -289,21 +390,29 @@ func (s *Subscription) end(reason string, cause error) bool {
 
 // finish marks the end and drops the queue. mu is held.
 func (s *Subscription) finish(reason string, cause error) {
+	s.rest()
 	s.ended = &EndedError{Reason: reason, Seq: s.cursor, Cause: cause}
-	s.queue, s.queued = nil, 0
+	s.unqueue()
+	s.budget.give(s.taken)
+	s.taken = 0
 	s.signal()
 }
 
 // over lets go of what the goroutine of Next holds. mu is held.
 func (s *Subscription) over() error {
-	s.batches, s.events, s.history = nil, nil, nil
+	s.events, s.replay = nil, nil
 	return s.ended
 }
 
+// signal tells whoever waits. mu is held.
 func (s *Subscription) signal() {
+	if s.ready != nil && !s.told {
+		s.told = true
+		s.ready()
+	}
 	select {
 	case s.wake <- struct{}{}:
-	default: // it knows already
+	default: // it knows already, or does not wait
 	}
 }
 

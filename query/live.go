@@ -182,6 +182,18 @@ func (e *Engine) Filter(lp *LivePlan, schema *row.Schema, system bool, s Session
 	return f, nil
 }
 
+// Fast says whether the rows of most commits need no DuckDB.
+func (f *Filter) Fast() bool { return f == nil || f.match != nil }
+
+// An Equality says that every row that matches has in a column one of Values.
+type Equality struct {
+	Column int // position in the columns of the schema
+	Values []row.Value
+}
+
+// Equalities are conditions that every row fulfils that matches, nil if there are none.
+func (f *Filter) Equalities() []Equality { return nil }
+
 // moveBack turns an offset in the plan's text into one in the client's.
 func (f *Filter) moveBack(err error, lp *LivePlan) error {
 	if qe, ok := err.(*Error); ok && qe.Pos >= 0 {

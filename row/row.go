@@ -62,6 +62,7 @@ type Change struct {
 type Batch struct {
 	Partition Partition
 	Changes   []Change // at least one
+	More      bool     // another Batch of the same commit follows
 }
 
 // First is the Seq of the first change.
