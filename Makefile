@@ -16,10 +16,10 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test clients lint fmt golden bench fuzz nightly e2e interop clean
+.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake fuzz nightly e2e interop clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what this machine lacks: gcc, g++, Go
 	@scripts/setup.sh
@@ -62,8 +62,12 @@ golden: setup ## rewrite the golden transcripts in testdata
 bench: build ## print speed as ratios to raw Pebble and raw DuckDB, and of large catalogs
 	@go run ./bench
 	@go run ./bench -bin $(BIN) -only insert,live,write
+	@$(MAKE) bench-lake
 	@go test -run '^$$' -bench Plan -benchtime 1000x ./query
 	@go test -run '^$$' -bench ManyOfAll -benchtime 20x .
+
+bench-lake: build ## print the speed of flush, start, backup and of many small files, on a folder and MinIO
+	@KALAMDB_MINIO_BIN=$$(go run -C minio-dev . --print-program) go run ./bench -bin $(BIN) -only lake
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -2,10 +2,10 @@
 // one machine: single-row inserts over HTTP against Pebble's synced writes of the
 // same bytes (insert.go), queries over buffer and files against DuckDB on the same
 // files (query.go), the time from a write call to the event at a subscriber (live.go),
-// and other writes of one row against INSERT (write.go). It prints ratios, because
-// absolute times say more about the machine.
+// other writes of one row against INSERT (write.go), and flushes against the raw encoder
+// and puts (lake.go). It prints ratios, because absolute times say more about the machine.
 //
-//	go run ./bench [-bin bin/kalamdb] [-only insert,query,live,write] [-seconds 4]
+//	go run ./bench [-bin bin/kalamdb] [-only insert,query,live,write,lake] [-seconds 4]
 //
 // The server runs in this process, or with -bin as the real binary in its own, on a
 // free loopback port. Client and server share the machine. Every server it starts is
@@ -16,9 +16,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,17 +39,29 @@ func main() {
 	}
 }
 
+// A part measures something, with the binary or, if its name is empty, in this process.
+type part func(ctx context.Context, bin string, length time.Duration, rep *report) error
+
+var parts = map[string]part{
+	"insert": benchInsert, "query": benchQuery, "live": benchLive, "write": benchWrite,
+	"flush": inStores(benchFlush), "files": benchManyFiles, "backup": inStores(benchBackup), "start": benchStart,
+}
+
 func run(ctx context.Context, bin, only string, length time.Duration) error {
-	parts := map[string]func(context.Context, string, time.Duration, *report) error{
-		"insert": benchInsert, "query": benchQuery, "live": benchLive, "write": benchWrite,
-	}
+	var names []string
 	for _, name := range strings.Split(only, ",") {
-		part, ok := parts[name]
-		if !ok {
-			return fmt.Errorf("unknown part %q, expected insert, query, live or write", name)
+		switch {
+		case name == "lake":
+			names = append(names, lakeParts...)
+		case parts[name] != nil:
+			names = append(names, name)
+		default:
+			return fmt.Errorf("unknown part %q, expected lake or one of %s", name, strings.Join(slices.Sorted(maps.Keys(parts)), ", "))
 		}
+	}
+	for _, name := range names {
 		rep := &report{title: name}
-		if err := part(ctx, bin, length, rep); err != nil {
+		if err := parts[name](ctx, bin, length, rep); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		rep.print(os.Stdout)

@@ -25,9 +25,13 @@ func (r *report) ratio(what, ours, raw string, ratio, limit float64, most bool) 
 	r.rows = append(r.rows, table.Row{what, ours, raw, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("%s %.2f", sign, limit), verdict(ok)})
 }
 
-// value adds a line that is no ratio.
+// value adds a line that is no ratio. Without a limit nothing was asked of it.
 func (r *report) value(what, ours, raw, limit string, ok bool) {
-	r.rows = append(r.rows, table.Row{what, ours, raw, "", limit, verdict(ok)})
+	met := ""
+	if limit != "" {
+		met = verdict(ok)
+	}
+	r.rows = append(r.rows, table.Row{what, ours, raw, "", limit, met})
 }
 
 // note adds a ratio that nothing was asked of.

@@ -25,6 +25,9 @@ type server struct {
 	token string
 	dir   string
 	end   func() error
+
+	pid   int           // of the process, if it has one of its own
+	ready time.Duration // until it said that it answers
 }
 
 // startServer runs the binary, or without one a server inside this process. Either
@@ -89,13 +92,16 @@ func (s *server) startProcess(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
+	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	s.pid = cmd.Process.Pid
 	s.end = func() error { return errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()) }
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		return fmt.Errorf("the server did not say that it is ready: %w", err)
 	}
+	s.ready = time.Since(start)
 	token, err := exec.CommandContext(ctx, bin, "token", "--user", "bench", "--role", "dba", "--data-dir", data).Output()
 	s.token = strings.TrimSpace(string(token))
 	return err

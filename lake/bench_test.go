@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"kalamdb/catalog"
 	"kalamdb/row"
@@ -42,7 +43,8 @@ type benchRow struct {
 	Deleted        bool   `parquet:"_deleted"`
 }
 
-// BenchmarkFlush compares a flush with parquet-go writing the same rows from structs and one put.
+// BenchmarkFlush compares a flush with parquet-go writing the same rows from structs, with
+// the options of the lake, and one put.
 func BenchmarkFlush(b *testing.B) {
 	ctx := context.Background()
 	for _, n := range []int{10, 1000, 10_000} {
@@ -68,7 +70,7 @@ func BenchmarkFlush(b *testing.B) {
 			for _, r := range rows {
 				structs = append(structs, benchRow{r.Values[0].Int(), r.Values[1].Str(), r.Values[2].Str(), r.Values[3].Int(), int64(r.Seq), r.Updated, r.Deleted})
 			}
-			w := parquet.NewGenericWriter[benchRow](nil, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(4096), parquet.PageBufferSize(pageBytes),
+			w := parquet.NewGenericWriter[benchRow](nil, parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.MaxRowsPerRowGroup(2048), parquet.PageBufferSize(pageBytes),
 				parquet.DataPageStatistics(false), parquet.BloomFilters(parquet.SplitBlockFilter(10, "id"), parquet.SplitBlockFilter(10, "_updated")))
 			i := 0
 			for b.Loop() {
