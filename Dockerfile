@@ -12,6 +12,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY --from=build /out/kalamdb /usr/local/bin/kalamdb
 USER kalamdb
 VOLUME /data
+# Inside a container every address is one that others can reach: publish the port on loopback, or
+# behind what ends TLS.
+ENV KALAMDB_SERVER_ALLOW_PLAIN_HTTP=true
 EXPOSE 8080
 ENTRYPOINT ["kalamdb"]
 CMD ["serve", "--data-dir", "/data", "--listen", "0.0.0.0:8080"]

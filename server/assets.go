@@ -31,7 +31,9 @@ func (s *Server) serveConsole(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
+	if s.secure() {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	h.Set("Referrer-Policy", "no-referrer")
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(file))
 }

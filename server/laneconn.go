@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -66,6 +67,9 @@ func (c *laneConn) serve() {
 			_ = c.conn.Close()
 		}
 	}()
+	if secured, ok := c.conn.(*tls.Conn); ok && !handshake(secured) {
+		return
+	}
 	c.watch = time.AfterFunc(time.Hour, c.look)
 	c.watch.Stop()
 	for {
@@ -81,6 +85,13 @@ func (c *laneConn) serve() {
 			return
 		}
 	}
+}
+
+// handshake begins TLS; a client has as long for it as for a head.
+func handshake(c *tls.Conn) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), headerReadTimeout)
+	defer cancel()
+	return c.HandshakeContext(ctx) == nil
 }
 
 var errNotForLane = errors.New("the request is not for the lane")

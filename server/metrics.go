@@ -20,6 +20,7 @@ type metrics struct {
 	sockets       prometheus.Gauge
 	subscriptions prometheus.Gauge
 	ended         *prometheus.CounterVec
+	refused       prometheus.Counter
 }
 
 func newMetrics(stats func() kalamdb.Stats, more []prometheus.Collector) *metrics {
@@ -36,8 +37,10 @@ func newMetrics(stats func() kalamdb.Stats, more []prometheus.Collector) *metric
 			Name: "kalamdb_websocket_subscriptions", Help: "Live queries of open WebSockets and event streams."}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kalamdb_websocket_subscriptions_ended_total", Help: "Live queries the server ended."}, []string{"reason"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kalamdb_connections_refused_total", Help: "Connections beyond the limit of all or of one address."}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.sockets, m.subscriptions, m.ended,
+	m.registry.MustRegister(m.requests, m.seconds, m.sockets, m.subscriptions, m.ended, m.refused,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(databaseStats(stats))
 	m.registry.MustRegister(more...)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -38,11 +39,12 @@ func (s *Server) routes() http.Handler {
 		}
 		s.serveSocket(c.Writer, c.Request)
 	})
-	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{ErrorLog: nil})
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Handle(method, "/healthz", func(c *gin.Context) { s.write(c.Writer, http.StatusOK, []byte(`{"status":"ok"}`)) })
 		e.Handle(method, "/readyz", func(c *gin.Context) { s.serveReady(c.Writer, c.Request) })
-		e.Handle(method, "/metrics", gin.WrapH(metrics))
+		if !s.o.MetricsApart {
+			e.Handle(method, "/metrics", gin.WrapH(s.MetricsHandler()))
+		}
 		e.Handle(method, "/openapi.json", func(c *gin.Context) { s.write(c.Writer, http.StatusOK, openAPI) })
 		e.Handle(method, "/console", func(c *gin.Context) { http.Redirect(c.Writer, c.Request, "/console/", http.StatusPermanentRedirect) })
 		e.Handle(method, "/console/*file", func(c *gin.Context) { s.serveConsole(c.Writer, c.Request) })
@@ -54,6 +56,11 @@ func (s *Server) routes() http.Handler {
 		s.writeError(c.Writer, c.Request, e)
 	})
 	return e
+}
+
+// MetricsHandler answers every request with the series of /metrics.
+func (s *Server) MetricsHandler() http.Handler {
+	return promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{ErrorLog: nil})
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
@@ -83,6 +90,8 @@ type responseWriter interface {
 	Written() bool
 }
 
+var noSniff = []string{"nosniff"}
+
 // around is what every request goes through: it gets an id, is counted, and a
 // panic in it is a 500 for it alone.
 func (s *Server) around(w responseWriter, r *http.Request, route string, next func()) {
@@ -91,6 +100,7 @@ func (s *Server) around(w responseWriter, r *http.Request, route string, next fu
 	ids := []string{id}
 	w.Header()["X-Request-Id"] = ids
 	r.Header["X-Request-Id"] = ids // where requestIDOf finds it
+	w.Header()["X-Content-Type-Options"] = noSniff
 	defer func() {
 		broken := recover()
 		if broken != nil && broken != http.ErrAbortHandler {
@@ -148,7 +158,7 @@ func (s *Server) serveSQL(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, err)
 		return
 	}
-	q.As, q.RequestID, q.Remote = p, requestIDOf(r), r.RemoteAddr
+	q.As, q.RequestID, q.Remote = p, requestIDOf(r), s.remote(r)
 	if format := formatOf(r.Header["Accept"]); format != formatJSON {
 		s.stream(w, r, q, format)
 		return
@@ -162,6 +172,21 @@ func (s *Server) serveSQL(w http.ResponseWriter, r *http.Request) {
 	defer giveBack(buf)
 	*buf = appendAnswer((*buf)[:0], results, time.Since(start))
 	s.write(w, http.StatusOK, *buf)
+}
+
+// remote is the address that r comes from. A proxy that is trusted says whose it is with the
+// last address of X-Forwarded-For, the one that the proxy itself has seen.
+func (s *Server) remote(r *http.Request) string {
+	forwarded := r.Header["X-Forwarded-For"]
+	if len(forwarded) == 0 || !contains(s.o.TrustedProxies, addressOf(r.RemoteAddr)) {
+		return r.RemoteAddr
+	}
+	last := forwarded[len(forwarded)-1]
+	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	if addr, err := netip.ParseAddr(last); err == nil {
+		return addr.String()
+	}
+	return r.RemoteAddr
 }
 
 // readiness remembers the last answer for a moment, because anybody may ask and

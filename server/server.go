@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -66,6 +68,20 @@ type Options struct {
 	// every origin. Pages of the server itself always may.
 	CORSOrigins []string
 
+	// CertFile and KeyFile are PEM files: with them the server speaks TLS, and reads them
+	// again when they change.
+	CertFile, KeyFile string
+	// PlainHTTP lets Run answer without TLS on an address that other machines can reach,
+	// as behind a proxy that ends TLS. Tokens and rows are readable on the way.
+	PlainHTTP bool
+	// TrustedProxies may open any number of connections, and name the client that a request
+	// is from in X-Forwarded-For. Default: this machine.
+	TrustedProxies []netip.Prefix
+	MetricsApart   bool // /metrics is not among the routes: MetricsHandler alone has it
+
+	ConnectionsMax           int // open at once: 20,000
+	ConnectionsPerAddressMax int // of one address, or one /64 of IPv6: 1,024
+
 	BodyBytesMax     int64 // one request body, also after gzip: 2 MiB
 	SocketsMax       int   // open WebSockets: 10,000
 	FrameBytesMax    int64 // one frame of a client: 2 MiB
@@ -88,6 +104,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	def(&o.ConnectionsMax, 20_000)
+	def(&o.ConnectionsPerAddressMax, 1_024)
+	if o.TrustedProxies == nil {
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
 	def(&o.BodyBytesMax, 2<<20)
 	def(&o.SocketsMax, 10_000)
 	def(&o.FrameBytesMax, 2<<20)
@@ -169,6 +190,13 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	if err := s.check(ln); err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	var secure *certificate
+	if s.secure() {
+		var err error
+		if secure, err = newCertificate(s.o.CertFile, s.o.KeyFile, s.log); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	srv := &http.Server{
@@ -179,6 +207,10 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    headerBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+	ln = newDoor(ln, &s.o, s.metrics.refused.Inc)
+	if secure != nil {
+		ln = tls.NewListener(ln, secure.config())
 	}
 	lane := newLane(s, ln, base)
 	served := make(chan error, 1)
@@ -214,14 +246,20 @@ func (s *Server) check(ln net.Listener) error {
 	if s.o.Verifier == nil && !s.o.Dev {
 		return errors.New("server: Options.Verifier is nil, expected one because Dev is off")
 	}
-	if !s.o.Dev {
-		return nil
+	if tcp, ok := ln.Addr().(*net.TCPAddr); !ok || tcp.IP.IsLoopback() {
+		return nil // a listener that is not TCP is of this machine or this process
 	}
-	if tcp, ok := ln.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+	if s.o.Dev {
 		return fmt.Errorf("server: dev mode lets everybody in, so it listens on loopback only, not on %s", ln.Addr())
+	}
+	if !s.secure() && !s.o.PlainHTTP {
+		return fmt.Errorf("server: %s can be reached by others, expected a certificate (TLS), a loopback address, or PlainHTTP if a proxy in front ends TLS", ln.Addr())
 	}
 	return nil
 }
+
+// secure says whether the server speaks TLS.
+func (s *Server) secure() bool { return s.o.CertFile != "" || s.o.KeyFile != "" }
 
 // enter counts a request or socket in, so that Run can wait for it; it is false
 // once the server stops.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -75,6 +76,13 @@ type authConfig struct {
 }
 
 type serverConfig struct {
+	TLSCertFile          string        `koanf:"tls_cert_file"`
+	TLSKeyFile           string        `koanf:"tls_key_file"`
+	AllowPlainHTTP       bool          `koanf:"allow_plain_http"`
+	MetricsListen        string        `koanf:"metrics_listen"`
+	TrustedProxies       []string      `koanf:"trusted_proxies"`
+	ConnectionsMax       int           `koanf:"connections_max"`
+	PerAddressMax        int           `koanf:"connections_per_address_max"`
 	CORSOrigins          []string      `koanf:"cors_origins"`
 	BodyBytesMax         byteSize      `koanf:"body_bytes_max"`
 	SocketsMax           int           `koanf:"sockets_max"`
@@ -150,6 +158,7 @@ func defaultConfig() config {
 		Log:     logConfig{Level: "info", Format: "text"},
 		Auth:    authConfig{Roles: []string{}},
 		Server: serverConfig{
+			TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, ConnectionsMax: 20_000, PerAddressMax: 1_024,
 			CORSOrigins: []string{}, BodyBytesMax: 2 * mib, SocketsMax: 10_000, FrameBytesMax: 2 * mib, SubscriptionsMax: 100,
 			UserSocketsMax: 1000, UserSubscriptionsMax: 10_000, MessagesPerSecond: 1000, OutboxBytesMax: mib, TokenNotice: time.Minute,
 			WriteTimeout: 20 * time.Second, PingInterval: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
@@ -226,14 +235,37 @@ func (c config) verifier() (auth.Options, error) {
 	return o, nil
 }
 
-// http are the settings of HTTP and WebSocket.
-func (c config) http(v server.Verifier, log *slog.Logger) server.Options {
+// scheme is how a client speaks to the server.
+func (c config) scheme() string {
+	if c.Server.TLSCertFile != "" || c.Server.TLSKeyFile != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// http are the settings of HTTP and WebSocket, but for who may come in.
+func (c config) http(log *slog.Logger) (server.Options, error) {
+	trusted := []netip.Prefix{}
+	for _, text := range c.Server.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return server.Options{}, fmt.Errorf("server.trusted_proxies: %q, expected an address or a prefix like 10.0.0.0/8", text)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		trusted = append(trusted, p)
+	}
 	return server.Options{
-		Verifier: v, Dev: c.Dev, Logger: log,
+		Dev: c.Dev, Logger: log,
+		CertFile: c.Server.TLSCertFile, KeyFile: c.Server.TLSKeyFile, PlainHTTP: c.Server.AllowPlainHTTP,
+		TrustedProxies: trusted, MetricsApart: c.Server.MetricsListen != "",
+		ConnectionsMax: c.Server.ConnectionsMax, ConnectionsPerAddressMax: c.Server.PerAddressMax,
 		CORSOrigins: c.Server.CORSOrigins, BodyBytesMax: int64(c.Server.BodyBytesMax),
 		SocketsMax: c.Server.SocketsMax, FrameBytesMax: int64(c.Server.FrameBytesMax),
 		UserSocketsMax: c.Server.UserSocketsMax, UserSubscriptionsMax: c.Server.UserSubscriptionsMax, MessagesPerSecond: c.Server.MessagesPerSecond,
 		SubscriptionsMax: c.Server.SubscriptionsMax, TokenNotice: c.Server.TokenNotice, OutboxBytesMax: int64(c.Server.OutboxBytesMax),
 		WriteTimeout: c.Server.WriteTimeout, PingInterval: c.Server.PingInterval, ShutdownTimeout: c.Server.ShutdownTimeout,
-	}
+	}, nil
 }

@@ -47,6 +47,14 @@ func run(ctx context.Context, cfg config, out io.Writer, log *slog.Logger) (err 
 	if err := checkListen(ctx, cfg); err != nil {
 		return err // before a data directory is made for a server that must not run
 	}
+	who, err := cfg.verifier()
+	if err != nil {
+		return err
+	}
+	faces, err := cfg.http(log)
+	if err != nil {
+		return err
+	}
 	options := cfg.database(log)
 	options.Settings = cfg.shown()
 	db, err := kalamdb.Open(ctx, options) // takes the data directory, repeats what a crash interrupted
@@ -55,15 +63,10 @@ func run(ctx context.Context, cfg config, out io.Writer, log *slog.Logger) (err 
 	}
 	defer func() { err = errors.Join(err, db.Close()) }() // after the server: no request can be in flight
 
-	who, err := cfg.verifier()
-	if err != nil {
+	if faces.Verifier, err = auth.NewVerifier(who); err != nil {
 		return err
 	}
-	verifier, err := auth.NewVerifier(who)
-	if err != nil {
-		return err
-	}
-	srv := server.New(db, cfg.http(verifier, log))
+	srv := server.New(db, faces)
 	if err := db.Ready(ctx); err != nil {
 		return err
 	}
@@ -71,10 +74,18 @@ func run(ctx context.Context, cfg config, out io.Writer, log *slog.Logger) (err 
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(out, "KalamDB is ready on "+serverURL(ln.Addr())); err != nil {
+	url := cfg.scheme() + "://" + serverHost(ln.Addr())
+	if cfg.Server.MetricsListen != "" {
+		stop, err := serveMetrics(cfg.Server.MetricsListen, srv.MetricsHandler(), log)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		defer stop()
+	}
+	if _, err := fmt.Fprintln(out, "KalamDB is ready on "+url); err != nil {
 		log.Warn("nobody reads standard output", "err", err)
 	}
-	log.Info("serving", "url", serverURL(ln.Addr()), "data_dir", cfg.DataDir, "dev", cfg.Dev, "version", version())
+	log.Info("serving", "url", url, "data_dir", cfg.DataDir, "dev", cfg.Dev, "version", version())
 	if err := srv.Run(ctx, ln); err != nil { // returns when the last request and socket is gone
 		return err
 	}

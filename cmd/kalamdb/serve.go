@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
@@ -120,8 +122,8 @@ func limitMemory(cfg *config, log *slog.Logger) {
 	}
 }
 
-// checkListen refuses an address that is no address, and dev mode on one that
-// another machine can reach.
+// checkListen refuses an address that is no address, and on one that another machine can
+// reach dev mode, and HTTP without TLS that nobody asked for.
 func checkListen(ctx context.Context, cfg config) error {
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err == nil {
@@ -130,7 +132,7 @@ func checkListen(ctx context.Context, cfg config) error {
 	if err != nil {
 		return fmt.Errorf("listen is %q, expected HOST:PORT like 127.0.0.1:8080", cfg.Listen)
 	}
-	if !cfg.Dev {
+	if cfg.Server.AllowPlainHTTP && !cfg.Dev {
 		return nil
 	}
 	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
@@ -141,17 +143,51 @@ func checkListen(ctx context.Context, cfg config) error {
 	for _, ip := range ips {
 		loopback = loopback && ip.IP.IsLoopback()
 	}
-	if !loopback {
+	switch {
+	case loopback:
+		return nil
+	case cfg.Dev:
 		return fmt.Errorf("--dev lets everybody in without a token, so it answers on loopback only: listen is %q, expected 127.0.0.1:PORT", cfg.Listen)
+	case cfg.Server.TLSCertFile == "" && cfg.Server.TLSKeyFile == "":
+		return fmt.Errorf("listen is %q, which other machines can reach, and tokens would be readable on the way: set server.tls_cert_file and server.tls_key_file, or server.allow_plain_http if a proxy in front ends TLS", cfg.Listen)
 	}
 	return nil
 }
 
-// serverURL is how a client on this machine reaches a server that listens on addr.
-func serverURL(addr net.Addr) string {
+// serverHost is the host and port at which a client on this machine reaches a server that
+// listens on addr.
+func serverHost(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
-		return "http://" + addr.String()
+		return addr.String()
 	}
-	return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+}
+
+const metricsTimeout = 10 * time.Second // for one question
+
+// serveMetrics answers GET /metrics on an address of its own until stop is called.
+func serveMetrics(listen string, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("server.metrics_listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	srv := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "err", err)
+		}
+	}()
+	log.Info("serving metrics", "url", "http://"+serverHost(ln.Addr())+"/metrics")
+	return func() {
+		if err := srv.Close(); err != nil {
+			log.Warn("close the metrics", "err", err)
+		}
+		<-done
+	}, nil
 }

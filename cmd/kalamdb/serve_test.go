@@ -206,3 +206,28 @@ func TestWatchSurvivesARestart(t *testing.T) {
 	<-read
 	stop()
 }
+
+// TestListen refuses what would send tokens in clear to whoever listens.
+func TestListen(t *testing.T) {
+	for _, c := range []struct {
+		listen string
+		change func(*config)
+		refuse string
+	}{
+		{"127.0.0.1:0", nil, ""}, {"localhost:0", nil, ""}, {"[::1]:0", nil, ""},
+		{"0.0.0.0:0", nil, "TLS"}, {":0", nil, "TLS"}, {"192.0.2.1:8080", nil, "TLS"},
+		{"0.0.0.0:0", func(c *config) { c.Server.AllowPlainHTTP = true }, ""},
+		{"0.0.0.0:0", func(c *config) { c.Server.TLSCertFile, c.Server.TLSKeyFile = "c", "k" }, ""},
+		{"0.0.0.0:0", func(c *config) { c.Server.AllowPlainHTTP, c.Dev = true, true }, "--dev"},
+		{"8080", nil, "HOST:PORT"},
+	} {
+		cfg := defaultConfig()
+		if cfg.Listen = c.listen; c.change != nil {
+			c.change(&cfg)
+		}
+		err := checkListen(t.Context(), cfg)
+		if (err == nil) != (c.refuse == "") || err != nil && !strings.Contains(err.Error(), c.refuse) {
+			t.Errorf("%s: %v, expected %q", c.listen, err, c.refuse)
+		}
+	}
+}

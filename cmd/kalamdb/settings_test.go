@@ -66,7 +66,8 @@ func sample(t reflect.Type, n int, isTrue bool) string {
 func TestEveryKeyReachesOptions(t *testing.T) {
 	options := func(c config) []any {
 		who, err := c.verifier()
-		return []any{c.database(slog.Default()), who, err, c.http(nil, nil), c.Listen, c.Log}
+		faces, facesErr := c.http(nil)
+		return []any{c.database(slog.Default()), who, err, faces, facesErr, c.Server.MetricsListen, c.Listen, c.Log}
 	}
 	before := options(defaultConfig())
 	n := 0
