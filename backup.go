@@ -207,6 +207,9 @@ func (db *DB) showBackup(ctx context.Context, s *statement, st *sql.ShowBackup) 
 	if err != nil {
 		return Result{}, err
 	}
+	if err := db.record(s, s.Verb(), ""); err != nil {
+		return Result{}, err
+	}
 	list, err := backupsAt(ctx, at, "")
 	if err != nil {
 		return Result{}, db.exportFailed(at, err, st.URLPos)

@@ -67,7 +67,11 @@ func (db *DB) drop(ctx context.Context, t *catalog.Table) error {
 
 func (db *DB) refuseWatched(t *catalog.Table) error {
 	if n := db.hub.CountTable(t.Ref.ID); n > 0 {
-		return fail(CodeInUse, "table %s has %d live queries", t.Ref, n).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
+		what := "live queries"
+		if n == 1 {
+			what = "live query"
+		}
+		return fail(CodeInUse, "table %s has %d %s", t.Ref, n, what).details("end them or KILL LIVE QUERY them first; system.live_queries lists them")
 	}
 	return nil
 }

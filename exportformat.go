@@ -66,13 +66,14 @@ func formatOf(file string, options map[string]string) (exportFormat, error) {
 // put behind the later ones.
 func differing(columns []Column) []string {
 	names := make([]string, len(columns))
-	taken := map[string]bool{}
+	taken := map[string]int{} // by name, the number to try next
 	for i, c := range columns {
 		names[i] = c.Name
-		for n := 1; taken[names[i]]; n++ {
-			names[i] = c.Name + "_" + strconv.Itoa(n)
+		for taken[names[i]] > 0 {
+			names[i] = c.Name + "_" + strconv.Itoa(taken[c.Name])
+			taken[c.Name]++
 		}
-		taken[names[i]] = true
+		taken[names[i]] = max(taken[names[i]], 1)
 	}
 	return names
 }

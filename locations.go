@@ -183,6 +183,9 @@ func (db *DB) checkLocation(ctx context.Context, l *catalog.Location) error {
 	if at.URL, err = l.Root(); err == nil {
 		at.S3, err = l.S3()
 	}
+	if err == nil && l.Name != catalog.DefaultName {
+		err = db.refuseOwnFolder(at.URL)
+	}
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func init() { // not an initialiser: information_schema lists the map itself
 		},
 		"system.partitions": {
 			columns: append(texts("namespace", "table_name", "user_id"), col("buffered_rows", row.BigInt), col("buffered_bytes", row.BigInt),
-				col("files", row.BigInt), col("file_bytes", row.BigInt), col("oldest_unflushed_ms", row.BigInt)),
+				col("files", row.BigInt), col("file_bytes", row.BigInt), col("oldest_unflushed_ms", row.BigInt), col("quarantined", row.Boolean)),
 			role: auth.DBA, rows: partitionRows,
 		},
 		"system.files": {

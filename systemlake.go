@@ -15,6 +15,7 @@ func partitionRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 	type state struct {
 		rows, bytes, files, fileBytes int64
 		oldest                        time.Time
+		quarantined                   bool
 	}
 	states := map[row.Partition]*state{}
 	var order []row.Partition
@@ -29,7 +30,7 @@ func partitionRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 	}
 	for _, p := range db.buffer.Partitions() {
 		s := at(p.Partition)
-		s.rows, s.bytes, s.oldest = int64(p.Rows), p.Bytes, p.Oldest
+		s.rows, s.bytes, s.oldest, s.quarantined = int64(p.Rows), p.Bytes, p.Oldest, p.Quarantined
 	}
 	db.lake.Files(func(f *lake.File) bool {
 		s := at(f.Partition)
@@ -43,7 +44,7 @@ func partitionRows(db *DB, _ auth.Principal, add func(...row.Value)) {
 		if s.rows > 0 && !s.oldest.IsZero() {
 			oldest = number(max(0, time.Since(s.oldest).Milliseconds()))
 		}
-		add(text(p.Table.Namespace), text(p.Table.Name), text(string(p.User)), number(s.rows), number(s.bytes), number(s.files), number(s.fileBytes), oldest)
+		add(text(p.Table.Namespace), text(p.Table.Name), text(string(p.User)), number(s.rows), number(s.bytes), number(s.files), number(s.fileBytes), oldest, row.BoolValue(s.quarantined))
 	}
 }
 

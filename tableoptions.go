@@ -105,7 +105,7 @@ func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTa
 	if st.LocationRef != "" {
 		loc, err := db.catalog.Location(st.LocationRef)
 		if err != nil {
-			return asError(err).at(st.Start())
+			return asError(err).at(st.LocationPos)
 		}
 		t.Location, t.LocationVersion = loc.Name, loc.Version
 		if place = loc.Path; t.Location != catalog.DefaultName {
@@ -125,11 +125,14 @@ func (db *DB) tablePlace(ctx context.Context, t *catalog.Table, st *sql.CreateTa
 	}
 	var err error
 	if t.Root, t.Path, err = storagelocations.ParseTemplate(place, t.Type == catalog.User); err != nil {
-		return fail(CodeInvalidLocation, "%s", err).at(st.Start())
+		return fail(CodeInvalidLocation, "%s", err).at(st.LocationPos)
+	}
+	if err := db.refuseOwnFolder(t.Root); err != nil {
+		return asError(err).at(st.LocationPos)
 	}
 	at.URL = t.Root
 	if err := db.probe(ctx, "location "+t.Root, at); err != nil {
-		return asError(err).at(st.Start())
+		return asError(err).at(st.LocationPos)
 	}
 	return nil
 }

@@ -99,10 +99,54 @@ func (db *DB) isOwn(url, folder string, isFolder bool) bool {
 			own = append(own, strings.TrimRight(t.Root, "/"))
 		}
 	}
-	if isFolder && !within(db.transfer.Folders, folder) {
-		own = append(own, "file://"+filepath.ToSlash(db.dataDir))
+	if !isFolder {
+		return within(own, url)
 	}
-	return within(own, url)
+	for i := range own {
+		own[i] = resolved(strings.TrimPrefix(own[i], "file://"))
+	}
+	folder = resolved(folder)
+	return within(own, folder) || db.inDataDir(folder, db.transfer.Folders)
+}
+
+// inDataDir says whether a resolved folder is in the data directory, but for those in it that
+// are open.
+func (db *DB) inDataDir(folder string, open []string) bool {
+	dataDir := resolved(filepath.ToSlash(db.dataDir))
+	if !within([]string{dataDir}, folder) {
+		return false
+	}
+	for _, o := range open {
+		if o = resolved(o); o != dataDir && within([]string{dataDir}, o) && within([]string{o}, folder) {
+			return false
+		}
+	}
+	return true
+}
+
+// refuseOwnFolder refuses the root of a location, or of a table with one of its own, that is in
+// the data directory, but for the storage in it.
+func (db *DB) refuseOwnFolder(root string) error {
+	folder, isFolder := strings.CutPrefix(root, "file://")
+	if isFolder && db.inDataDir(resolved(folder), []string{strings.TrimPrefix(db.bucket.URL(), "file://")}) {
+		return fail(CodeForbidden, "%s is where the server keeps what is not rows of tables", root).details("name a place outside of its data directory")
+	}
+	return nil
+}
+
+// resolved is a path without symbolic links as far as it exists, so that one folder has one name.
+func resolved(folder string) string {
+	folder = filepath.Clean(folder)
+	rest := ""
+	for at := folder; ; at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.ToSlash(filepath.Join(real, rest))
+		}
+		if at == filepath.Dir(at) {
+			return filepath.ToSlash(folder)
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
 }
 
 // within says whether path is one of the folders or in one.

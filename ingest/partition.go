@@ -140,6 +140,8 @@ type PartitionInfo struct {
 	Oldest    time.Time // when the oldest buffered row was committed; zero if there is none
 	Sealed    bool      // some of the rows are on their way to the lake
 	Seq       row.Seq   // the newest change
+
+	Quarantined bool // the rows cannot be written to files as they are
 }
 
 // Partitions are the partitions with rows in the buffer, in no order.
@@ -150,7 +152,7 @@ func (b *Buffer) Partitions() []PartitionInfo {
 		if rows == 0 {
 			return
 		}
-		info := PartitionInfo{Partition: p.ref, Rows: rows, Bytes: p.bytes(), Sealed: p.sealed.num != 0, Seq: p.last}
+		info := PartitionInfo{Partition: p.ref, Rows: rows, Bytes: p.bytes(), Sealed: p.sealed.num != 0, Seq: p.last, Quarantined: !p.retryAt.IsZero()}
 		oldest := p.active.oldest
 		if p.sealed.num != 0 {
 			oldest = p.sealed.oldest

@@ -39,6 +39,9 @@ func TestPoisonedPartition(t *testing.T) {
 		if n := len(b.rowsOf(ana)); n != 11 {
 			t.Errorf("ana has %d buffered rows, expected 11", n)
 		}
+		if infos := b.Partitions(); len(infos) != 1 || infos[0].Partition != ana || !infos[0].Quarantined {
+			t.Errorf("%+v, expected ana in quarantine", infos)
+		}
 		if failed, worked := failed.Load(), worked.Load(); failed < 3 || failed > 8 || worked < 10 {
 			t.Errorf("%d rounds failed in 22 minutes and %d worked, expected one failure about every five minutes and ten that worked", failed, worked)
 		}

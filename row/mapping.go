@@ -127,7 +127,7 @@ func (t Type) WidensTo(to Type) error {
 	case t.Kind == List && to.Kind == List:
 		return t.ElemType().WidensTo(to.ElemType())
 	}
-	return fmt.Errorf("not every value of %s is one of %s, unchanged", t, to)
+	return fmt.Errorf("some values of %s would change as %s", t, to)
 }
 
 // MarshalText is v in base64 of the bytes of AppendValue, which keep every bit of it.

@@ -101,6 +101,7 @@ type (
 		Columns               []ColumnDef
 		Key                   []string // the declared primary key, inline or not; nil if none is declared
 		Location, LocationRef string   // at most one is set
+		LocationPos           int      // of the one that is set
 		HasFlush              bool     // a flush policy is given
 		FlushRows             int      // 0: not given
 		FlushInterval         time.Duration

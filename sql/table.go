@@ -280,7 +280,7 @@ func (p *parser) tableClauses(s *CreateTable) error {
 			if err != nil {
 				return err
 			}
-			*target = text
+			*target, s.LocationPos = text, at
 		case p.accept("FLUSH"):
 			if err := p.flushPolicy(s, pos); err != nil {
 				return err
