@@ -159,7 +159,7 @@ func converge(t *testing.T, seed uint64) {
 	c := client.New(proxy.url(), "")
 	defer c.Close()
 	c.SilenceMax = 2 * time.Second
-	c.TokenSource = func(context.Context) (string, error) { return h.token("ana", auth.User, time.Hour), nil }
+	c.TokenSource = func(context.Context) (string, error) { return h.token("ana", auth.User, 2*time.Second), nil } // which has to be renewed all the time
 	var views []*client.LiveRows[client.Row]
 	for _, q := range queries {
 		q.OnRetry = func(err error, _ time.Duration) error {
