@@ -23,10 +23,18 @@ const (
 // Users insert and update while the server flushes and is killed, again and again.
 // What was acknowledged is there, once, with its last acknowledged value or a later
 // one that was on its way; nothing else is.
-func TestKilledAgainAndAgain(t *testing.T) {
+func TestKilledAgainAndAgain(t *testing.T) { killed(t, place{}) }
+
+// The same with the rows, the logs and the catalog in MinIO. In the end the data directory is
+// lost too: all that was flushed is there.
+func TestKilledAgainAndAgainOnMinIO(t *testing.T) {
+	killed(t, onMinIO(t))
+}
+
+func killed(t *testing.T, p place) {
 	dir := t.TempDir()
-	args := []string{"--data-dir", dir}
-	srv := start(t, nil, args...)
+	args := append([]string{"--data-dir", dir}, p.args...)
+	srv := start(t, p.env, args...)
 	root := srv.as("root", "dba", dir)
 	if a := root.post(createTally); a.HTTP != http.StatusOK {
 		t.Fatal(a.Body)
@@ -54,9 +62,19 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		srv.kill()
 		stop.Store(true)
 		wg.Wait()
-		srv = start(t, nil, args...)
+		srv = start(t, p.env, args...)
 		for _, w := range tallies {
 			w.check(t, srv, round)
+		}
+	}
+	if p.lose {
+		srv.as("root", "dba", dir).ok("FLUSH ALL")
+		srv.kill()
+		newDir := t.TempDir()
+		srv = start(t, p.env, append([]string{"--data-dir", newDir}, p.args...)...)
+		for _, w := range tallies {
+			w.token = token(t, newDir, w.user, "user")
+			w.check(t, srv, kills)
 		}
 	}
 	srv.stop()

@@ -36,7 +36,11 @@ func TestFolderElsewhere(t *testing.T) {
 	script(t, place{args: []string{"--storage", "file://" + filepath.Join(t.TempDir(), "bucket")}, lose: true})
 }
 
-func TestMinIO(t *testing.T) {
+func TestMinIO(t *testing.T) { script(t, onMinIO(t)) }
+
+// onMinIO is an empty place in MinIO.
+func onMinIO(t *testing.T) place {
+	t.Helper()
 	o := buckettest.StartMinIO(t)
 	env := []string{"KALAMDB_STORAGE_S3_ENDPOINT=" + o.Endpoint, "KALAMDB_STORAGE_S3_PATH_STYLE=true"}
 	if o.AccessKey == "" { // a store of the tester's, with his own environment
@@ -49,7 +53,7 @@ func TestMinIO(t *testing.T) {
 		env = append(env, "AWS_REGION="+cmp.Or(o.Region, "us-east-1"), "AWS_ACCESS_KEY_ID="+o.AccessKey, "AWS_SECRET_ACCESS_KEY="+o.SecretKey)
 	}
 	prefix := path.Join(o.Prefix, fmt.Sprintf("acceptance-%d", time.Now().UnixNano()))
-	script(t, place{args: []string{"--storage", "s3://" + o.Bucket + "/" + prefix}, env: env, lose: true})
+	return place{args: []string{"--storage", "s3://" + o.Bucket + "/" + prefix}, env: env, lose: true}
 }
 
 // script is the founding acceptance script: write, read, live, flush, kill, again.
