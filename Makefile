@@ -75,7 +75,7 @@ fuzz: setup ## fuzz every target for FUZZTIME (20s)
 nightly: ## everything, with a long model test and fuzzing for 10 minutes a target
 	@$(MAKE) lint test
 	@go test -count=1 -timeout 60m -run TestModel -rapid.checks=3000 .
-	@go test -count=1 -timeout 60m ./lake -run TestHistories -histories 10000
+	@go test -count=1 -timeout 60m -v ./lake -run TestHistories -histories 10000
 	@$(MAKE) fuzz FUZZTIME=10m
 	@$(MAKE) bench
 

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +25,7 @@ import (
 	"kalamdb/storagelocations/buckettest"
 )
 
-var histories = flag.Int("histories", 300, "how many histories TestHistories plays; with 300 and less it stops after 20 s, for busy machines")
+var histories = flag.Int("histories", 300, "how many histories TestHistories plays, on all processors; with 300 and less it stops after 20 s, for busy machines")
 
 const (
 	opsPerHistory = 60
@@ -37,33 +40,52 @@ const (
 // after its crash. Time is simulated, so that grace and retention pass.
 func TestHistories(t *testing.T) {
 	first := rand.Uint64()
-	start, played := time.Now(), 0
-	merged, purged := 0, 0
+	start := time.Now()
+	var played, merged, purged atomic.Int64
 	defer func() {
-		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone", played, first, merged, purged)
-		if merged < played || purged == 0 {
+		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone", played.Load(), first, merged.Load(), purged.Load())
+		if merged.Load() < played.Load() || purged.Load() == 0 {
 			t.Errorf("the histories do not show what they should")
 		}
 	}()
-	for i := range uint64(*histories) {
-		if time.Since(start) > historiesTime && *histories <= 300 {
-			break
+	players := runtime.GOMAXPROCS(0)
+	t.Run("players", func(t *testing.T) {
+		for player := range players {
+			t.Run(fmt.Sprint(player), func(t *testing.T) {
+				t.Parallel()
+				for i := player; i < *histories; i += players {
+					if time.Since(start) > historiesTime && *histories <= 300 {
+						break
+					}
+					h := play(t, first+uint64(i))
+					played.Add(1)
+					merged.Add(int64(h.merged))
+					purged.Add(int64(h.purged))
+				}
+			})
 		}
-		played++
-		seed := first + i
-		table := notes(7)
-		table.DeletedRetention = retentionTest
-		h := &history{dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 0)), table: table, buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
-		synctest.Test(t, func(t *testing.T) {
-			h.T = t
-			h.run()
-		})
-		h.T = t
-		merged, purged = merged+h.merged, purged+h.purged
-		if t.Failed() {
-			t.Fatalf("seed %d, operations: %v", seed, h.ops)
-		}
+	})
+}
+
+// play plays one history. Its folder goes with it: there are thousands.
+func play(t *testing.T, seed uint64) *history {
+	dir, err := os.MkdirTemp("", "history")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer os.RemoveAll(dir)
+	table := notes(7)
+	table.DeletedRetention = retentionTest
+	h := &history{dir: dir, rnd: rand.New(rand.NewPCG(seed, 0)), table: table, buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
+	synctest.Test(t, func(t *testing.T) {
+		h.T = t
+		h.run()
+	})
+	h.T = t
+	if t.Failed() {
+		t.Fatalf("seed %d, operations: %v", seed, h.ops)
+	}
+	return h
 }
 
 type history struct {
