@@ -67,6 +67,10 @@ type SubscribeRequest struct {
 	FromSeq      *row.Seq // resume: replay every change after it; excludes LastRows
 	Epoch        string   // of FromSeq, as Subscription.Epoch was; "" is not checked
 	BatchRows    int      // rows in one Initial event, 0 for 1,000
+	Coalesce     bool     // changes of one primary key that wait for the reader become one
+
+	// CheckpointEvery is how often a Checkpoint comes while there are changes; 0: never.
+	CheckpointEvery time.Duration
 }
 
 // An Event is one step of a live query. Rows and Old are encoded JSON objects,
@@ -80,6 +84,10 @@ type Event struct {
 	Old     [][]byte // for UPDATE: what they replaced, row by row
 	Seq     row.Seq  // resume from here
 	TxnLast bool     // a change: nothing else of the same commit follows
+
+	Checkpoint *Checkpoint // not nil: this is no change, but what the result is now
+
+	was [][]byte // for DELETE, if checkpoints are made: what the rows were
 }
 
 // Ended is the error of a Subscription's Next after its end.

@@ -37,6 +37,11 @@ type Subscription struct {
 	initial     [][]byte // rows of the snapshot that are not delivered yet
 	sendInitial bool     // at least one Initial event is due
 	batchRows   int
+
+	// Most subscriptions have none of these. One that has is to be read with Next.
+	prover    *prover
+	coalescer *coalescer
+	system    *systemWatch
 }
 
 // Subscribe starts a live query. The subscription is registered before the
@@ -68,7 +73,10 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if s.namespace == "" {
 		s.namespace = catalog.DefaultName
 	}
-	t, err := db.liveTable(s, plan)
+	if plan.Namespace == systemNS || plan.Namespace == infoSchemaNS {
+		return db.subscribeSystem(ctx, s, req, plan)
+	}
+	t, err := db.table(s, sql.Name{Namespace: plan.Namespace, Name: plan.Table, Pos: plan.Pos})
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +108,14 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 		return nil, err
 	}
 	out.Seq, out.Epoch = snap.Seq(), db.buffer.Reign()
+	if req.Coalesce {
+		out.coalescer = &coalescer{sub: sub, schema: spec.Schema, rows: req.BatchRows}
+	}
+	if req.CheckpointEvery > 0 {
+		if err := out.prove(ctx, s, req, t, plan, rel); err != nil {
+			return nil, err
+		}
+	}
 	if req.FromSeq != nil {
 		return out, out.resume(ctx, req)
 	}
@@ -126,23 +142,14 @@ func (req *SubscribeRequest) check() error {
 		return fail(CodeInvalidRequest, "last_rows is %d, expected 0 to %d", req.LastRows, lastRowsMax)
 	case req.BatchRows < 1 || req.BatchRows > batchRowsMax:
 		return fail(CodeInvalidRequest, "batch_rows is %d, expected 1 to %d", req.BatchRows, batchRowsMax)
+	case req.CheckpointEvery != 0 && (req.CheckpointEvery < checkpointMin || req.CheckpointEvery > checkpointMax):
+		return fail(CodeInvalidRequest, "checkpoint_ms is %d, expected %d to %d", req.CheckpointEvery.Milliseconds(), checkpointMin.Milliseconds(), checkpointMax.Milliseconds())
 	case req.Epoch != "" && req.FromSeq == nil:
 		return fail(CodeInvalidRequest, "epoch is given without from_seq: it says of which history that is")
 	case req.FromSeq != nil && req.LastRows > 0:
 		return fail(CodeInvalidRequest, "from_seq and last_rows exclude each other: the client has the rows, or it wants them")
 	}
 	return nil
-}
-
-// liveTable is the table of a live query; system tables arrive later.
-func (db *DB) liveTable(s *statement, plan *query.LivePlan) (*catalog.Table, error) {
-	if plan.Namespace == systemNS || plan.Namespace == infoSchemaNS {
-		if _, err := db.systemRelation(s.req.As, plan.Namespace, plan.Table); err != nil {
-			return nil, asError(err).at(plan.Pos)
-		}
-		return nil, fail(CodeNotSupportedYet, "live queries on %s.%s are not supported yet", plan.Namespace, plan.Table).at(plan.Pos)
-	}
-	return db.table(s, sql.Name{Namespace: plan.Namespace, Name: plan.Table, Pos: plan.Pos})
 }
 
 // liveSpec says to the hub which changes the subscription wants and in what shape.
@@ -209,10 +216,17 @@ func liveKey(req SubscribeRequest, namespace string, version uint32) string {
 
 // liveOptions are the options as system.live_queries shows them.
 func liveOptions(req SubscribeRequest) string {
-	if req.FromSeq == nil {
-		return fmt.Sprintf(`{"batch_rows":%d,"last_rows":%d}`, req.BatchRows, req.LastRows)
+	b := fmt.Appendf(nil, `{"batch_rows":%d`, req.BatchRows)
+	if req.CheckpointEvery > 0 {
+		b = fmt.Appendf(b, `,"checkpoint_ms":%d`, req.CheckpointEvery.Milliseconds())
 	}
-	return fmt.Sprintf(`{"batch_rows":%d,"from_seq":%d,"last_rows":%d}`, req.BatchRows, *req.FromSeq, req.LastRows)
+	if req.Coalesce {
+		b = append(b, `,"coalesce":true`...)
+	}
+	if req.FromSeq != nil {
+		b = fmt.Appendf(b, `,"from_seq":%d`, *req.FromSeq)
+	}
+	return string(fmt.Appendf(b, `,"last_rows":%d}`, req.LastRows))
 }
 
 // liveColumn is the position of a column in a live projection, and its type.
@@ -246,6 +260,18 @@ func (s *Subscription) resume(ctx context.Context, req SubscribeRequest) error {
 
 // snapshot reads the newest rows of the query's result, oldest of them first.
 func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, rel *query.Relation) error {
+	err := s.read(ctx, st, plan, rel, req.LastRows, func(object []byte) error {
+		s.initial = append(s.initial, object)
+		return nil
+	})
+	slices.Reverse(s.initial)
+	s.sendInitial = true
+	return err
+}
+
+// read reads the query's result as JSON objects: all of it, or with last > 0 so many of
+// the newest rows, newest first.
+func (s *Subscription) read(ctx context.Context, st *statement, plan *query.LivePlan, rel *query.Relation, last int, yield func(object []byte) error) error {
 	rel.System = true // _seq gives the order, also of events, which do not show it
 	alias := sql.QuoteIdent(plan.Alias)
 	names := plan.Columns
@@ -260,7 +286,10 @@ func (s *Subscription) snapshot(ctx context.Context, st *statement, req Subscrib
 	for i, n := range names {
 		fmt.Fprintf(&b, ", %s.%s AS c%d", alias, sql.QuoteIdent(n), i)
 	}
-	fmt.Fprintf(&b, " FROM %s) AS kalamdb_rows WHERE NOT %s ORDER BY 1 DESC LIMIT %d", plan.From, row.ColDeleted, req.LastRows)
+	fmt.Fprintf(&b, " FROM %s) AS kalamdb_rows WHERE NOT %s", plan.From, row.ColDeleted)
+	if last > 0 {
+		fmt.Fprintf(&b, " ORDER BY 1 DESC LIMIT %d", last)
+	}
 	p, err := s.db.engine.Plan(b.String())
 	if err != nil {
 		return err
@@ -271,10 +300,10 @@ func (s *Subscription) snapshot(ctx context.Context, st *statement, req Subscrib
 	}
 	defer res.Close()
 	for res.Next() {
-		s.initial = append(s.initial, appendObject(nil, s.Columns, res.Values()[2:]))
+		if err := yield(appendObject(nil, s.Columns, res.Values()[2:])); err != nil {
+			return err
+		}
 	}
-	slices.Reverse(s.initial)
-	s.sendInitial = true
 	return res.Err()
 }
 
@@ -302,7 +331,26 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		s.sendInitial = ev.HasMore
 		return ev, nil
 	}
+	if s.prover != nil {
+		return s.prover.next(ctx, s.nextChange)
+	}
+	return s.nextChange(ctx)
+}
+
+func (s *Subscription) nextChange(ctx context.Context) (Event, error) {
+	switch {
+	case s.system != nil:
+		return s.system.next(ctx)
+	case s.coalescer != nil:
+		return s.event(s.coalescer.next(ctx))
+	}
 	return s.event(s.sub.Next(ctx))
+}
+
+// nextOnly says that Next has to be called: there is work to do with each event, or a
+// time to be kept.
+func (s *Subscription) nextOnly() bool {
+	return s.prover != nil || s.coalescer != nil || s.system != nil
 }
 
 // ErrBehind is the error of Poll while the next event takes reading of what was: call
@@ -311,7 +359,7 @@ var ErrBehind = live.ErrBehind
 
 // Poll is Next that does not wait: ok is false if there is no event now.
 func (s *Subscription) Poll() (ev Event, ok bool, err error) {
-	if s.sendInitial {
+	if s.sendInitial || s.nextOnly() {
 		return Event{}, false, ErrBehind
 	}
 	e, err := s.sub.Poll()
@@ -324,7 +372,7 @@ func (s *Subscription) Poll() (ev Event, ok bool, err error) {
 
 // Live says whether the subscription has delivered what was there before, so that Poll
 // gives what comes.
-func (s *Subscription) Live() bool { return !s.sendInitial && s.sub.Live() }
+func (s *Subscription) Live() bool { return !s.sendInitial && !s.nextOnly() && s.sub.Live() }
 
 // Notify has ready called when Poll has something to tell: now, and again each time
 // something comes after Poll has said that there is nothing. ready is called on the path
@@ -348,6 +396,11 @@ func (s *Subscription) event(e *live.Event, err error) (Event, error) {
 	}
 	ev := Event{Change: e.Op.String(), Seq: e.Seq, TxnLast: e.TxnLast}
 	ev.Rows, ev.Old = s.sub.Encoded(e)
+	if s.prover != nil && e.Op == row.Delete {
+		for _, r := range e.Gone {
+			ev.was = append(ev.was, s.sub.AppendRow(nil, r))
+		}
+	}
 	if e.LeftFilter {
 		ev.Reason = "left_filter"
 	}

@@ -17,6 +17,7 @@ type Event struct {
 	Op         row.Op
 	Rows       []*row.Row // at least one, in order of Seq
 	Old        []*row.Row // Update: what each of Rows replaced
+	Gone       []*row.Row // Delete: what each of Rows was before
 	Seq        row.Seq    // of the last row: the cursor to resume after
 	LeftFilter bool       // Delete: the rows are still there and do not match any more
 	TxnLast    bool       // nothing else of this commit follows
@@ -130,8 +131,12 @@ func (v *Selection) appendEvents(events []*Event, mine int, b *row.Batch, after 
 		e := events[len(events)-1]
 		e.Rows, e.Seq = append(e.Rows, r), c.New.Seq
 		e.bytes += int64(r.Bytes())
-		if op == row.Update {
+		switch op {
+		case row.Update:
 			e.Old = append(e.Old, c.Old)
+			e.bytes += int64(c.Old.Bytes())
+		case row.Delete:
+			e.Gone = append(e.Gone, c.Old)
 			e.bytes += int64(c.Old.Bytes())
 		}
 	}
@@ -149,6 +154,9 @@ func (e *Event) rest(after row.Seq) *Event {
 	cut := &Event{Op: e.Op, Rows: e.Rows[n:], Seq: e.Seq, LeftFilter: e.LeftFilter, TxnLast: e.TxnLast, bytes: e.bytes}
 	if e.Old != nil {
 		cut.Old = e.Old[n:]
+	}
+	if e.Gone != nil {
+		cut.Gone = e.Gone[n:]
 	}
 	return cut
 }
