@@ -47,7 +47,7 @@ type Client struct {
 	// SilenceMax is how long the server may say nothing before a WebSocket counts as
 	// lost; 0 is 90 seconds. The client pings after a third of it.
 	SilenceMax time.Duration
-	// HTTP sends the requests of Exec.
+	// HTTP sends the requests of Exec. WebSockets take the TLS settings of its Transport.
 	HTTP *http.Client
 
 	url    string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -266,5 +267,37 @@ func TestSubscribeRefused(t *testing.T) {
 	}
 	if _, err := New("http://127.0.0.1:1", "").Subscribe(t.Context()); err == nil || errors.As(err, &e) && e.Code != "UNAUTHENTICATED" {
 		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+func TestSubscribeTakesTheTLSSettings(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		says(t, conn, `{"type":"pong"}`)
+		untilClosed(conn)
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of the client that refuses
+	s.StartTLS()
+	defer s.Close()
+	c := New(s.URL, "t")
+	defer c.Close()
+	if _, err := c.Subscribe(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("an unknown certificate: %v", err)
+	}
+	c.HTTP = s.Client()
+	stream, err := c.Subscribe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := stream.Next(); err != nil || e.Type != TypePong {
+		t.Errorf("event %+v, %v", e, err)
+	}
+	if err := stream.Close(); err != nil {
+		t.Error(err)
 	}
 }

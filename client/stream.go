@@ -116,6 +116,10 @@ func (c *Client) Subscribe(ctx context.Context, specs ...Spec) (*Stream, error) 
 func (c *Client) dial(ctx context.Context, token string) (*Stream, error) {
 	address := strings.Replace(c.url, "http", "ws", 1) + "/ws" // https becomes wss
 	d := websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: dialTimeout}
+	if t, ok := c.HTTP.Transport.(*http.Transport); ok && t.TLSClientConfig != nil {
+		d.TLSClientConfig = t.TLSClientConfig.Clone()
+		d.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	}
 	conn, reply, err := d.DialContext(ctx, address, c.header(token))
 	if err != nil {
 		if reply != nil && reply.Body != nil {
