@@ -22,5 +22,5 @@ func (e embedded) Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*L
 	if err != nil {
 		return nil, err
 	}
-	return &LiveQuery{ID: s.ID, Columns: s.Columns, Seq: s.Seq, Epoch: s.Epoch, Resumed: s.Resumed, Next: s.Next, Close: s.Close}, nil
+	return &LiveQuery{ID: s.ID, Columns: s.Columns, Seq: s.Seq, Epoch: s.Epoch, Resumed: s.Resumed, Next: s.Next, Close: s.Close, Push: s}, nil
 }

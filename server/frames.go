@@ -255,7 +255,10 @@ var pongFrame = []byte(`{"type":"pong"}`)
 
 // frameHead begins a frame about a subscription: type, subscription_id, query_id.
 func frameHead(kind, id, queryID string, room int) []byte {
-	b := make([]byte, 0, room+len(id)+len(queryID)+128)
+	return appendFrameHead(make([]byte, 0, room+len(id)+len(queryID)+144), kind, id, queryID)
+}
+
+func appendFrameHead(b []byte, kind, id, queryID string) []byte {
 	b = append(b, `{"type":"`...)
 	b = append(b, kind...)
 	b = append(b, `","subscription_id":`...)
@@ -291,14 +294,21 @@ func eventFrame(id, queryID string, e *kalamdb.Event) []byte {
 	for _, r := range e.Old {
 		room += len(r) + 1
 	}
+	kind := "change"
 	if e.Initial {
-		b := frameHead("initial_data", id, queryID, room)
+		kind = "initial_data"
+	}
+	return appendEvent(frameHead(kind, id, queryID, room), e)
+}
+
+// appendEvent ends the frame of an event behind its head.
+func appendEvent(b []byte, e *kalamdb.Event) []byte {
+	if e.Initial {
 		b = appendRows(append(b, `,"rows":`...), e.Rows)
 		b = append(b, `,"has_more":`...)
 		b = strconv.AppendBool(b, e.HasMore)
 		return append(appendSeq(b, e.Seq), '}')
 	}
-	b := frameHead("change", id, queryID, room)
 	b = append(b, `,"change_type":`...)
 	b = row.AppendJSONString(b, e.Change)
 	b = appendRows(append(b, `,"rows":`...), e.Rows)
@@ -309,7 +319,8 @@ func eventFrame(id, queryID string, e *kalamdb.Event) []byte {
 		b = append(b, `,"reason":`...)
 		b = row.AppendJSONString(b, e.Reason)
 	}
-	return append(appendSeq(b, e.Seq), '}')
+	b = append(appendSeq(b, e.Seq), `,"txn_last":`...)
+	return append(strconv.AppendBool(b, e.TxnLast), '}')
 }
 
 func appendRows(b []byte, rows [][]byte) []byte {

@@ -52,11 +52,16 @@ func (o *outbox) push(ctx context.Context, frame []byte) error {
 	}
 	o.frames = append(o.frames, frame)
 	o.mu.Unlock()
+	o.wake()
+	return nil
+}
+
+// wake has whoever takes look.
+func (o *outbox) wake() {
 	select {
 	case o.some <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // take is all that waits. Each frame keeps its room until it is given to done.

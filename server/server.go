@@ -51,6 +51,16 @@ type LiveQuery struct {
 	Resumed bool
 	Next    func(ctx context.Context) (kalamdb.Event, error)
 	Close   func()
+	Push    Pusher // nil: it only has Next
+}
+
+// A Pusher is the part of a kalamdb.Subscription that needs no goroutine.
+type Pusher interface {
+	Next(ctx context.Context) (kalamdb.Event, error)
+	Live() bool
+	Notify(ready func())
+	Poll() (e kalamdb.Event, ok bool, err error)
+	Close()
 }
 
 // A Verifier turns a token into who sent it. *auth.Verifier is one.

@@ -30,6 +30,11 @@ var (
 // errSilent is why a socket is dropped whose client is gone or says nothing any more.
 var errSilent = errors.New("the client is gone")
 
+// readBufferBytes is what a socket keeps for reading while nothing comes.
+const readBufferBytes = 1024
+
+var writeBuffers sync.Pool
+
 const (
 	closeHandshake = time.Second     // for the client to answer a close frame
 	farewell       = 2 * time.Second // for the frames that wait when a socket ends
@@ -40,7 +45,8 @@ const (
 //     is the only reader of the connection.
 //  2. write is the only writer: it sends what the outbox holds, pings, and watches
 //     the token's expiry.
-//  3. Each live query has a goroutine (livequery.go) that pushes into the outbox.
+//  3. Each live query (livequery.go) has a goroutine that pushes into the outbox until it
+//     has caught up. Then write asks it for changes when it says that there are some.
 //  4. It ends by the client, by a connection that fails or does not answer, or by
 //     stop. stop makes write seal the outbox, send what waits and a close frame.
 //  5. serveSocket returns after every goroutine of the socket.
@@ -64,7 +70,17 @@ type socket struct {
 	queries map[string]*liveQuery // by query id; being there reserves the id
 	closing bool                  // the close frame is sent: read only on
 
-	running sync.WaitGroup // live queries
+	running sync.WaitGroup // goroutines of live queries; once write has ended, none begins but by the reader
+
+	// readyMu guards ready: the live queries that write is to ask. It is a leaf, which the
+	// path of commits takes.
+	readyMu sync.Mutex
+	ready   []*liveQuery
+
+	// These belong to write.
+	wire     []byte    // frames on their way, complete with the head of the protocol
+	deadline time.Time // for sending them; zero: WriteTimeout each time
+	spare    []*liveQuery
 }
 
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
@@ -85,6 +101,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.unregister(k, &k.session)
 	up := websocket.Upgrader{
+		ReadBufferSize: readBufferBytes, WriteBufferPool: &writeBuffers, WriteBufferSize: readBufferBytes, // only control frames are written through it
 		CheckOrigin: func(*http.Request) bool { return true }, // checked above
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
 			s.writeErrorStatus(w, r, http.StatusBadRequest, invalidAt(-1, "the WebSocket upgrade is not valid: %s", reason))
@@ -116,8 +133,13 @@ func (k *socket) run(ctx context.Context) {
 	default:
 		k.drop(errSilent) // a write that is stuck ends now
 	}
+	<-written // before it goroutines may begin
 	k.running.Wait()
-	<-written
+	for _, q := range k.openQueries() {
+		if q.live {
+			q.finish()
+		}
+	}
 	if err := k.conn.Close(); err != nil {
 		k.s.log.Debug("close socket", "socket", k.id, "err", err)
 	}
@@ -143,6 +165,13 @@ func (k *socket) stop(why closing) {
 func (k *socket) read() {
 	patience := k.s.o.PingInterval * 5 / 2
 	k.conn.SetReadLimit(k.s.o.FrameBytesMax)
+	k.conn.SetPingHandler(func(data string) error {
+		err := k.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(k.s.o.WriteTimeout))
+		if err != nil {
+			k.s.log.Debug("pong", "socket", k.id, "err", err)
+		}
+		return nil // a connection that fails, fails here and in write as well
+	})
 	k.conn.SetPongHandler(func(string) error { return k.readDeadline(patience) })
 	for {
 		if err := k.readDeadline(patience); err != nil {
@@ -247,7 +276,7 @@ func (k *socket) write() {
 				k.stop(closeExpired)
 			}
 			if frame != nil {
-				if err := k.send(frame, now.Add(k.s.o.WriteTimeout)); err != nil {
+				if err := errors.Join(k.put(frame), k.flush()); err != nil {
 					k.drop(err)
 					return
 				}
@@ -262,7 +291,7 @@ func (k *socket) write() {
 				return
 			}
 		case <-k.out.some:
-			if err := k.sendWaiting(time.Time{}); err != nil {
+			if err := k.sendWaiting(); err != nil {
 				k.drop(err)
 				return
 			}
@@ -270,27 +299,24 @@ func (k *socket) write() {
 	}
 }
 
-// sendWaiting sends what the outbox holds. Each frame has WriteTimeout; the zero
-// bound sets no other limit.
-func (k *socket) sendWaiting(bound time.Time) error {
+// sendWaiting sends what the outbox holds, and then what live queries have to tell: the
+// list of these is taken first, because what they have in the outbox comes before that.
+func (k *socket) sendWaiting() error {
+	ready := k.takeReady(k.spare[:0])
 	for _, frame := range k.out.take() {
-		deadline := bound
-		if bound.IsZero() {
-			deadline = time.Now().Add(k.s.o.WriteTimeout)
-		}
-		if err := k.send(frame, deadline); err != nil {
+		if err := k.put(frame); err != nil {
 			return err
 		}
 		k.out.done(frame)
 	}
-	return nil
-}
-
-func (k *socket) send(frame []byte, deadline time.Time) error {
-	if err := k.conn.SetWriteDeadline(deadline); err != nil {
-		return err
+	for _, q := range ready {
+		if err := q.sendEvents(); err != nil {
+			return err
+		}
 	}
-	return k.conn.WriteMessage(websocket.TextMessage, frame)
+	clear(ready)
+	k.spare = ready
+	return k.flush()
 }
 
 // drop ends a connection that takes nothing any more: the reader wakes up.
@@ -306,13 +332,17 @@ func (k *socket) drop(err error) {
 // is that of the last change the client got.
 func (k *socket) goodbye(why closing) {
 	bound := time.Now().Add(farewell)
+	k.deadline = bound
 	k.out.seal()
-	err := k.sendWaiting(bound)
+	err := k.sendWaiting()
 	for _, q := range k.openQueries() {
 		if err == nil && why == closeExpired {
 			k.s.metrics.ended.WithLabelValues(why.reason).Inc()
-			err = k.send(endedFrame(q.liveID(), q.queryID, why.reason, row.Seq(q.delivered.Load())), bound)
+			err = k.put(endedFrame(q.liveID(), q.queryID, why.reason, row.Seq(q.delivered.Load())))
 		}
+	}
+	if err == nil {
+		err = k.flush()
 	}
 	if err == nil {
 		err = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(why.code, why.reason), bound)

@@ -180,11 +180,11 @@ func TestConversation(t *testing.T) {
 	m.events <- kalamdb.Event{Initial: true, Seq: 130}
 	k.hear(`{"type":"initial_data","subscription_id":"CONN-m","query_id":"m","rows":[],"has_more":false,"seq":130}`)
 	m.events <- kalamdb.Event{Change: "INSERT", Rows: rowsOf(`{"id":3}`), Seq: 131}
-	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"INSERT","rows":[{"id":3}],"seq":131}`)
+	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"INSERT","rows":[{"id":3}],"seq":131,"txn_last":false}`)
 	m.events <- kalamdb.Event{Change: "UPDATE", Rows: rowsOf(`{"id":3,"a":2}`), Old: rowsOf(`{"id":3,"a":1}`), Seq: 132}
-	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"UPDATE","rows":[{"id":3,"a":2}],"old_values":[{"id":3,"a":1}],"seq":132}`)
+	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"UPDATE","rows":[{"id":3,"a":2}],"old_values":[{"id":3,"a":1}],"seq":132,"txn_last":false}`)
 	m.events <- kalamdb.Event{Change: "DELETE", Reason: "left_filter", Rows: rowsOf(`{"id":3}`), Seq: 133}
-	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"DELETE","rows":[{"id":3}],"reason":"left_filter","seq":133}`)
+	k.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"DELETE","rows":[{"id":3}],"reason":"left_filter","seq":133,"txn_last":false}`)
 
 	k.say(`{"type":"unsubscribe","query_id":"m"}`)
 	k.say(subscribeM) // the id is free at once

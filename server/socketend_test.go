@@ -172,5 +172,5 @@ func TestSilentClientIsDropped(t *testing.T) {
 		<-gone.closed
 		hub.sub("m").events <- kalamdb.Event{Change: "INSERT", Rows: rowsOf(`{}`), Seq: 200}
 	}()
-	alive.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"INSERT","rows":[{}],"seq":200}`)
+	alive.hear(`{"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"INSERT","rows":[{}],"seq":200,"txn_last":false}`)
 }

@@ -35,7 +35,7 @@ func TestEvents(t *testing.T) {
 		e.hear("id: 130\n" + `data: {"type":"initial_data","subscription_id":"CONN-m","query_id":"m","rows":[{"id":2}],"has_more":false,"seq":130}`)
 		m.events <- kalamdb.Event{Change: "INSERT", Rows: rowsOf("{\"id\":3,\"j\":{\n\"a\":\r\n1}}"), Seq: 131}
 		e.hear("id: 131\n" + `data: {"type":"change","subscription_id":"CONN-m","query_id":"m","change_type":"INSERT","rows":[{"id":3,"j":{` +
-			"\ndata: \"a\":\ndata: \ndata: 1}}],\"seq\":131}")
+			"\ndata: \"a\":\ndata: \ndata: 1}}],\"seq\":131,\"txn_last\":false}")
 		time.Sleep(30 * time.Second)
 		e.hear(": ping")
 		m.end <- &kalamdb.Ended{Reason: "lagged", Seq: 131}
