@@ -81,13 +81,18 @@ func (db *DB) explainPlan(ctx context.Context, s *statement, head string, plan *
 	return explained(append(append(tables, tallied(tally)...), lines...)), nil
 }
 
-// tallied says where the files came from, in a line, or nothing if there was none.
+// tallied says where the files came from, or nothing if there was none.
 func tallied(t *lake.Tally) []string {
 	cached, linked, fetched, bytes := t.Counts()
-	if cached+linked+fetched == 0 {
+	parts, requests, partBytes := t.Parts()
+	if cached+linked+fetched+requests == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("files from the cache: %d, linked from the folder: %d, fetched from the bucket: %d with %d bytes", cached, linked, fetched, bytes)}
+	lines := []string{fmt.Sprintf("files from the cache: %d, linked from the folder: %d, fetched from the bucket: %d with %d bytes", cached, linked, fetched, bytes)}
+	if requests > 0 {
+		lines = append(lines, fmt.Sprintf("files fetched in part: %d, with %d requests and %d bytes", parts, requests, partBytes))
+	}
+	return lines
 }
 
 func explained(lines []string) Result {

@@ -192,6 +192,11 @@ func (ts *tableSources) stored(ctx context.Context, t *catalog.Table, p row.Part
 				return ts.db.lake.Local(ctx, f)
 			},
 		}
+		if ts.db.lake.Divisible(f) {
+			rel.Files[i].Part = func(ctx context.Context, columns []row.ColumnID, from, to []byte) (string, bool, func(), error) {
+				return ts.db.lake.Part(ctx, f, lake.Part{Columns: columns, From: from, To: to})
+			}
+		}
 	}
 	return rel, m.snap, nil
 }

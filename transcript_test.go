@@ -23,37 +23,44 @@ func TestTranscripts(t *testing.T) {
 			datadriven.Walk(t, "testdata/sql", func(t *testing.T, path string) {
 				db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
 				writes := 0
-				datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-					as, namespace, expr := "root", "", ""
-					for _, arg := range d.CmdArgs {
-						switch arg.Key {
-						case "as":
-							as = arg.Vals[0]
-						case "ns":
-							namespace = arg.Vals[0]
-						case "params":
-							expr = strings.Join(arg.Vals, ",")
-						}
+				play(t, path, db, func() {
+					writes++
+					if mode == "flushed" || mode == "half" && writes%2 == 0 {
+						mustExec(t, db, "root", "FLUSH ALL")
 					}
-					req := kalamdb.Request{SQL: d.Input, Namespace: namespace, As: principal(as), Params: testParams(t, expr)}
-					results, err := db.Exec(context.Background(), req)
-					out := transcript(results, err)
-					for _, r := range results {
-						if r.IsWrite && r.Affected > 0 {
-							writes++
-							if mode == "flushed" || mode == "half" && writes%2 == 0 {
-								mustExec(t, db, "root", "FLUSH ALL")
-							}
-							if mode == "compacted" {
-								compactAll(t, db)
-							}
-						}
+					if mode == "compacted" {
+						compactAll(t, db)
 					}
-					return out
 				})
 			})
 		})
 	}
+}
+
+// play runs the transcript at path and calls wrote after each write.
+func play(t *testing.T, path string, db *kalamdb.DB, wrote func()) {
+	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+		as, namespace, expr := "root", "", ""
+		for _, arg := range d.CmdArgs {
+			switch arg.Key {
+			case "as":
+				as = arg.Vals[0]
+			case "ns":
+				namespace = arg.Vals[0]
+			case "params":
+				expr = strings.Join(arg.Vals, ",")
+			}
+		}
+		req := kalamdb.Request{SQL: d.Input, Namespace: namespace, As: principal(as), Params: testParams(t, expr)}
+		results, err := db.Exec(context.Background(), req)
+		out := transcript(results, err)
+		for _, r := range results {
+			if r.IsWrite && r.Affected > 0 {
+				wrote()
+			}
+		}
+		return out
+	})
 }
 
 // compactAll flushes all rows and merges all files.

@@ -75,6 +75,7 @@ func (m *merge) allUsers(params []row.Value) error {
 			return err
 		}
 		m.keys, m.from, m.to = one.keys, one.from, one.to
+		m.narrow = m.narrow || one.narrow
 		for _, g := range groups {
 			if g.hasJoin() {
 				joined = append(joined, joinedGroup{u.User, g})

@@ -37,6 +37,8 @@ type merge struct {
 	from, to []byte // the keys the statement can see: [from, to)
 	keys     []string
 
+	narrow bool // a file is there in part: only columns that are used are named
+
 	// Of ALL_USERS only.
 	user      string // the expression of the first column
 	fileNames bool   // rows tell their file
@@ -239,14 +241,28 @@ const (
 // local makes the files of the groups local.
 func (m *merge) local(groups []*fileGroup) error {
 	var files []*mergeFile
+	var needs [][]row.ColumnID
 	for _, g := range groups {
 		files = append(files, g.files...)
+		for _, f := range g.files {
+			var need []row.ColumnID
+			if f.Part != nil {
+				need = m.needed(g)
+			}
+			needs = append(needs, need)
+		}
 	}
 	releases := make([]func(), len(files))
+	partial := make([]bool, len(files))
 	eg, ctx := errgroup.WithContext(m.ctx)
 	eg.SetLimit(localAtOnce)
 	fetch := func(i int) (err error) {
-		files[i].path, releases[i], err = files[i].Local(ctx)
+		f := files[i]
+		if f.Part != nil {
+			f.path, partial[i], releases[i], err = f.Part(ctx, needs[i], m.from, m.to)
+			return err
+		}
+		f.path, releases[i], err = f.Local(ctx)
 		return err
 	}
 	slow := false // a file had to come from the bucket: fetch the rest at the same time
@@ -268,6 +284,7 @@ func (m *merge) local(groups []*fileGroup) error {
 			*m.release = append(*m.release, r)
 		}
 	}
+	m.narrow = m.narrow || slices.Contains(partial, true)
 	for _, f := range files {
 		if err == nil && strings.ContainsAny(f.path, "*?[]{}\n") {
 			err = errors.New("a cached file has a name that DuckDB would expand")
@@ -383,10 +400,17 @@ func (m *merge) columns(table string) {
 	if m.user != "" {
 		m.out.WriteString(m.user + ` AS "` + UserColumn + `", `)
 	}
-	for i, c := range m.rel.Schema.Columns {
-		if i > 0 {
+	n := 0
+	comma := func() {
+		if n++; n > 1 {
 			m.out.WriteString(", ")
 		}
+	}
+	for _, c := range m.rel.Schema.Columns {
+		if !m.named(c.Name) {
+			continue
+		}
+		comma()
 		name := quoteName(c.Name)
 		switch k := c.Type.Kind; {
 		case k == row.Embedding || k == row.JSON || k == row.UUID || k == row.List && c.Type.Elem == row.JSON:
@@ -396,19 +420,26 @@ func (m *merge) columns(table string) {
 		}
 	}
 	if m.shown(row.ColSeq) {
-		m.out.WriteString(", " + table + `"_seq"`)
+		comma()
+		m.out.WriteString(table + `"_seq"`)
 	}
-	if m.shown(row.ColUpdated) {
-		m.out.WriteString(", " + table + `"_updated"`)
+	if m.shown(row.ColUpdated) && m.named(row.ColUpdated) {
+		comma()
+		m.out.WriteString(table + `"_updated"`)
 	}
 	switch {
 	case !m.shown(row.ColDeleted):
 	case m.ref.deleted || m.rel.ShowDeleted:
-		m.out.WriteString(", " + table + `"_deleted"`)
+		comma()
+		m.out.WriteString(table + `"_deleted"`)
 	default:
-		m.out.WriteString(`, FALSE AS "_deleted"`)
+		comma()
+		m.out.WriteString(`FALSE AS "_deleted"`)
 	}
 }
+
+// named says whether the column is in the statement that DuckDB gets.
+func (m *merge) named(column string) bool { return !m.narrow || m.ref.uses(column) }
 
 // shown says whether the system column is among the columns of the relation.
 func (m *merge) shown(name string) bool {
@@ -438,6 +469,9 @@ func (m *merge) fromFiles(files []*mergeFile) {
 	if !same {
 		m.out.WriteString(", schema = MAP {")
 		for _, c := range m.rel.Schema.Columns {
+			if !m.named(c.Name) && !slices.Contains(m.rel.Schema.Key, c.ID) {
+				continue
+			}
 			m.field(c.ID, c.Name, c.Type, c.Initial)
 			m.out.WriteString(", ")
 		}

@@ -136,8 +136,10 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	}
 	g.query(tree)
 	p = g.p
+	u := usesOf(tree)
 	for _, r := range p.refs {
 		r.seq, r.deleted = r.seq || g.seqAll, r.deleted || g.deletedAll
+		r.used = u.of(r)
 	}
 	p.from = fromNames(nil, tree.child("from_table"))
 	p.unnests = slices.ContainsFunc(tree.list("select_list"), multiplies)

@@ -70,4 +70,8 @@ type File struct {
 	MinUpdated, MaxUpdated int64
 	Schema                 *row.Schema // of the file's version
 	Local                  func(ctx context.Context) (path string, release func(), err error)
+	// Part, if there is one, is Local for who needs only the given columns, nil for all,
+	// of the rows with from ≤ key < to. What is at path has these; partial says that it
+	// may not have others.
+	Part func(ctx context.Context, columns []row.ColumnID, from, to []byte) (path string, partial bool, release func(), err error)
 }

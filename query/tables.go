@@ -16,9 +16,10 @@ type baseRef struct {
 	aliased    bool
 	bare       bool // no system columns unless named: inside NATURAL JOIN or PIVOT
 	sampled    bool
-	renamed    bool // its columns have other names here: t AS x(a, b)
-	seq        bool // the statement mentions its _seq
-	deleted    bool // the statement mentions its _deleted, so it also sees deleted rows
+	renamed    bool            // its columns have other names here: t AS x(a, b)
+	seq        bool            // the statement mentions its _seq
+	deleted    bool            // the statement mentions its _deleted, so it also sees deleted rows
+	used       map[string]bool // names of columns the statement may use; nil: any
 	where      []predicate
 	top        *topOf // nil: all rows may matter
 }
