@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"kalamdb"
@@ -30,8 +31,8 @@ var frameTypes = map[string][]string{
 var (
 	frameTypeNames     = []string{frameSubscribe, frameUnsubscribe, framePing, frameAuth}
 	subscriptionFields = []string{"query_id", "sql", "options"}
-	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch"}
-	optionMax          = map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax} // of those that are numbers
+	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch", "coalesce", "checkpoint_ms"}
+	optionMax          = map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax, "checkpoint_ms": checkpointMsMax} // of those that are numbers
 )
 
 const (
@@ -39,6 +40,7 @@ const (
 	subscribesMax   = 1000 // subscriptions in one frame
 	lastRowsMax     = 1_000_000
 	batchRowsMax    = 10_000
+	checkpointMsMax = 3_600_000
 )
 
 // A clientFrame is one frame of a client, checked.
@@ -216,9 +218,13 @@ func (r *reader) options(q *kalamdb.SubscribeRequest) error {
 			return nil
 		}
 		name := optionFields[field]
-		if name == "epoch" {
-			epoch, err := r.str(name)
-			q.Epoch = epoch
+		var err error
+		switch name {
+		case "epoch":
+			q.Epoch, err = r.str(name)
+			return err
+		case "coalesce":
+			q.Coalesce, err = r.boolean(name)
 			return err
 		}
 		n, err := r.integer(name, optionMax[name])
@@ -234,6 +240,8 @@ func setOption(q *kalamdb.SubscribeRequest, name string, n int64) {
 		q.LastRows = int(n)
 	case "batch_rows":
 		q.BatchRows = int(n)
+	case "checkpoint_ms":
+		q.CheckpointEvery = time.Duration(n) * time.Millisecond
 	case "from_seq":
 		seq := row.Seq(n)
 		q.FromSeq = &seq
@@ -287,6 +295,9 @@ func subscribedFrame(q *LiveQuery, queryID string) []byte {
 }
 
 func eventFrame(id, queryID string, e *kalamdb.Event) []byte {
+	if e.Checkpoint != nil {
+		return checkpointFrame(id, queryID, e)
+	}
 	room := 0
 	for _, r := range e.Rows {
 		room += len(r) + 1
@@ -343,4 +354,12 @@ func endedFrame(id, queryID, reason string, seq row.Seq) []byte {
 		b = appendSeq(b, seq)
 	}
 	return append(b, '}')
+}
+
+// checkpointFrame says what the result is after the changes up to its seq.
+func checkpointFrame(id, queryID string, e *kalamdb.Event) []byte {
+	b := appendSeq(frameHead("checkpoint", id, queryID, 64), e.Seq)
+	b = append(b, `,"row_count":`...)
+	b = strconv.AppendInt(b, e.Checkpoint.Rows, 10)
+	return fmt.Appendf(b, `,"hash":"%016x"}`, e.Checkpoint.Hash)
 }

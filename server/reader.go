@@ -252,6 +252,15 @@ func (r *reader) integer(name string, most int64) (int64, error) {
 	return n, nil
 }
 
+// boolean reads true or false.
+func (r *reader) boolean(name string) (bool, error) {
+	if c := r.peek(); c != 't' && c != 'f' {
+		return false, r.wrongType(name, "true or false")
+	}
+	yes := r.b[r.i] == 't'
+	return yes, r.word()
+}
+
 // null reads null if it comes next.
 func (r *reader) null() bool {
 	if r.peek() == 'n' && bytes.HasPrefix(r.b[r.i:], []byte("null")) {

@@ -141,6 +141,10 @@ func eventsRequest(r *http.Request) (kalamdb.SubscribeRequest, error) {
 			setOption(&q, name, n)
 		case name == "epoch":
 			q.Epoch = value
+		case name == "coalesce" && (value == "true" || value == "false"):
+			q.Coalesce = value == "true"
+		case name == "coalesce":
+			return q, invalidAt(-1, "coalesce is %q in the query string, expected true or false", clip(value))
 		default:
 			e := invalidAt(-1, "unknown field %q in the query string", clip(name))
 			if near, ok := sql.Nearest(strings.ToLower(clip(name)), known); ok {

@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,5 +147,37 @@ func TestEventsTokenEnds(t *testing.T) {
 		}
 		e.hear("id: 130\n" + `data: {"type":"ended","subscription_id":"CONN-events","query_id":"events","reason":"auth_expired","seq":130}`)
 		e.hear("EOF")
+	})
+}
+
+// Options that a query string and a frame have in common, and the frames they lead to.
+func TestOptions(t *testing.T) {
+	hub := newFakeHub()
+	inBubble(t, &fakeDB{subscribe: hub.subscribe}, Options{}, func(b *bubble) {
+		e := b.events(askEvents + "&coalesce=true&checkpoint_ms=1500")
+		e.hear("retry: 1000")
+		e.hear("id: 130\n" + subscribedEvents)
+		hub.sub("events").events <- kalamdb.Event{Checkpoint: &kalamdb.Checkpoint{Rows: 2, Hash: 0xab}, Seq: 131}
+		e.hear("id: 131\n" + `data: {"type":"checkpoint","subscription_id":"CONN-events","query_id":"events","seq":131,"row_count":2,"hash":"00000000000000ab"}`)
+		e.hangUp()
+		k := b.connect("alice")
+		for _, options := range []string{`"coalesce":1`, `"coalesce":"true"`, `"checkpoint_ms":3600001`, `"checkpoint_ms":true`} {
+			k.say(`{"type":"subscribe","subscriptions":[{"query_id":"bad","sql":"SELECT","options":{` + options + `}}]}`)
+			if got := k.frame(); !strings.Contains(got, `"code":"INVALID_REQUEST"`) {
+				t.Errorf("%s: %s", options, got)
+			}
+		}
+		k.say(`{"type":"subscribe","subscriptions":[{"query_id":"m","sql":"SELECT","options":{"coalesce":true,"checkpoint_ms":1500}}]}`)
+		k.hear(subscribedM)
+		for _, a := range hub.asks {
+			if !a.Coalesce || a.CheckpointEvery != 1500*time.Millisecond {
+				t.Errorf("asked %+v", a)
+			}
+		}
+		refused := b.events(askEvents + "&coalesce=yes")
+		if refused.reply.StatusCode != 400 {
+			t.Error(refused.reply.Status)
+		}
+		refused.hangUp()
 	})
 }
