@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// Names of Table.Options. Every one that belongs to the type of a table is set in its
-// document: a default that changes later does not change the table.
+// Names of Table.Options. Every one but OptionPack that belongs to the type of a table is set
+// in its document: a default that changes later does not change the table.
 const (
 	OptionAccess    = "access"     // SHARED: an [Access]
 	OptionRetention = "retention"  // STREAM: how long an event is kept, as time.Duration writes it
 	OptionMaxBuffer = "max_buffer" // STREAM: how many events are kept, the newest
 	OptionEphemeral = "ephemeral"  // STREAM: "true" or "false"
+	OptionPack      = "pack"       // USER: "on", "off", or from how many small partitions on a flush packs them; without it the server decides
 )
 
 // An Access says what those below the role service may do with a SHARED table.
@@ -31,6 +32,8 @@ const (
 	retentionMin = 100 * time.Millisecond
 	retentionMax = 24 * time.Hour
 	maxBufferMax = 1_000_000
+
+	packPartitionsMax = 1_000_000
 )
 
 // A StreamPolicy says how long a STREAM table keeps an event: until it is older than
@@ -98,6 +101,14 @@ func (t *Table) defaultOptions() {
 // validOptions says what is wrong with the options that t uses, or nil.
 func (t *Table) validOptions() error {
 	switch t.Type {
+	case User:
+		switch o, given := t.Options[OptionPack]; {
+		case !given, o == "on", o == "off":
+		default:
+			if n, err := strconv.Atoi(o); err != nil || n < 2 || n > packPartitionsMax {
+				return fmt.Errorf("%w: %s is %q, expected on, off, or a number of partitions from 2 to %d", ErrInvalid, OptionPack, o, packPartitionsMax)
+			}
+		}
 	case Shared:
 		switch t.Access() {
 		case Public, Read, Private:

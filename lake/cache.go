@@ -188,17 +188,20 @@ func (c *cache) end(e *cached, err error) {
 // admit makes a copy of a file that was just written, so that it need not be fetched
 // back. Folders of this machine are linked when they are first read instead.
 func (c *cache) admit(b storagelocations.Bucket, f *fileEntry, body []byte) {
-	if _, ok := b.LocalPath(f.Name); ok || f.Bytes > c.bytesMax/8 {
-		return
+	if _, ok := b.LocalPath(f.Name); !ok && f.Bytes <= c.bytesMax/8 {
+		c.put(cacheKey(b, f.Name), body)
 	}
-	key := cacheKey(b, f.Name)
+}
+
+// put makes body the copy with the given key, unless there is one.
+func (c *cache) put(key string, body []byte) {
 	c.mu.Lock()
 	if c.copies[key] != nil {
 		c.mu.Unlock()
 		return
 	}
 	e := c.begin(key)
-	e.bytes = f.Bytes
+	e.bytes = int64(len(body))
 	c.mu.Unlock()
 	err := os.WriteFile(e.path, body, 0o400)
 	if err != nil {
@@ -255,14 +258,32 @@ func (c *cache) remove(e *cached) {
 }
 
 // forget drops the copy of an object that is gone for good.
-func (c *cache) forget(b storagelocations.Bucket, name string) {
+func (c *cache) forget(b storagelocations.Bucket, name string) { c.forgetKey(cacheKey(b, name)) }
+
+func (c *cache) forgetKey(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := cacheKey(b, name)
 	if d := c.divided[key]; d != nil {
 		delete(c.divided, key)
 		c.forgetParts(d.parts...)
 	}
+	c.lose(key)
+}
+
+// forgetPartsOf drops the copies of parts of an object that is gone for good.
+func (c *cache) forgetPartsOf(b storagelocations.Bucket, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	prefix := cacheKey(b, name) + "\x00"
+	for key := range c.copies {
+		if strings.HasPrefix(key, prefix) {
+			c.lose(key)
+		}
+	}
+}
+
+// lose drops a copy if it is there. c.mu is held.
+func (c *cache) lose(key string) {
 	e := c.copies[key]
 	if e == nil {
 		return

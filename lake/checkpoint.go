@@ -74,6 +74,9 @@ func (t *table) restore(e *entry) {
 		p := &partition{through: c.Through, files: make([]*File, len(c.Added))}
 		for j := range c.Added {
 			p.files[j] = c.Added[j].file(t, c.User, e.Time)
+			if pack := p.files[j].pack; pack != nil {
+				pack.live++
+			}
 		}
 		t.partitions[c.User] = p
 		t.maxSeq = max(t.maxSeq, c.Through)
@@ -137,18 +140,38 @@ func (l *Lake) buryDead(ctx context.Context, t *table) (err error) {
 	}
 	info := CollectInfo{Table: t.ref}
 	defer func() { l.collected(&info, err) }()
-	for _, f := range ready {
-		if err := t.bucket.Delete(ctx, f.Name); err != nil {
-			return err
+	return l.bury(ctx, t, ready, &info)
+}
+
+// bury deletes dead files that are deletable, and counts them in info. The caller holds busy.
+func (l *Lake) bury(ctx context.Context, t *table, files []*File, info *CollectInfo) (err error) {
+	gone := map[string]bool{}
+	for _, f := range files {
+		if gone[f.Name] {
+			continue // a slice of a pack that is deleted
 		}
-		info.Files, info.Bytes = info.Files+1, info.Bytes+f.Bytes
-		l.cache.forget(t.bucket, f.Name)
+		if err = l.dropFile(ctx, t, f.Name); err != nil {
+			break
+		}
+		gone[f.Name] = true
+		size := f.Bytes
+		if f.pack != nil {
+			size = f.pack.Bytes
+		}
+		info.Files, info.Bytes = info.Files+1, info.Bytes+size
 		l.deleted(t, f.Name, false)
-		t.mu.Lock()
-		t.dead = slices.DeleteFunc(t.dead, func(d deadFile) bool { return d.file == f })
-		t.mu.Unlock()
 	}
-	return nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	buried := map[*File]bool{}
+	for _, f := range files {
+		buried[f] = gone[f.Name]
+	}
+	t.dead = slices.DeleteFunc(t.dead, func(d deadFile) bool { return buried[d.file] })
+	for name := range gone {
+		delete(t.packs, name)
+	}
+	return err
 }
 
 // deletable are the dead files removed before the given time that no manifest names.
@@ -159,10 +182,24 @@ func (t *table) deletable(before time.Time) []*File {
 	for version := range t.pins {
 		oldest = min(oldest, version)
 	}
+	waits := func(d *deadFile) bool { return d.version > oldest || !d.removed.Before(before) }
+	inUse := map[*packState]bool{} // by slices that still have to wait
+	for i := range t.dead {
+		if d := &t.dead[i]; d.file.pack != nil && waits(d) {
+			inUse[d.file.pack] = true
+		}
+	}
 	live := map[string]bool{}
 	var ready []*File
-	for _, d := range t.dead {
-		if d.version > oldest || !d.removed.Before(before) {
+	for i := range t.dead {
+		d := &t.dead[i]
+		if waits(d) {
+			continue
+		}
+		if p := d.file.pack; p != nil {
+			if p.live == 0 && !inUse[p] {
+				ready = append(ready, d.file)
+			}
 			continue
 		}
 		if len(live) == 0 {

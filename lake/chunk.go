@@ -146,6 +146,21 @@ func (c *chunk) keep128(hi int64, lo uint64) []byte {
 	return c.text[at:len(c.text):len(c.text)]
 }
 
+// writeTo gives the values to the writers of their columns and empties c. bytes is about
+// what they have before encoding.
+func (c *chunk) writeTo(columns []*parquet.ColumnWriter) (bytes int, err error) {
+	bytes = len(c.text)
+	for i, column := range columns {
+		if _, err := column.WriteRowValues(c.values[i]); err != nil {
+			return 0, fmt.Errorf("encode: %w", err)
+		}
+		bytes += 8 * len(c.values[i])
+		c.values[i] = c.values[i][:0]
+	}
+	c.text, c.rows, c.elements = c.text[:0], 0, 0
+	return bytes, nil
+}
+
 const (
 	dictionaryRowsMin = 32  // fewer rows are not worth a dictionary
 	dictionaryShare   = 4   // at most one in so many texts is different
@@ -191,16 +206,12 @@ type openGroup struct {
 
 // write gives the rows of c to w, which empties c, and ends a row group that is large enough.
 func (g *openGroup) write(w *parquet.GenericWriter[any], c *chunk) (ended bool, err error) {
-	for i, column := range w.ColumnWriters() {
-		if _, err := column.WriteRowValues(c.values[i]); err != nil {
-			return false, fmt.Errorf("encode: %w", err)
-		}
-		g.bytes += 8 * len(c.values[i])
-		c.values[i] = c.values[i][:0]
-	}
-	g.bytes += len(c.text)
 	g.rows += c.rows
-	c.text, c.rows, c.elements = c.text[:0], 0, 0
+	n, err := c.writeTo(w.ColumnWriters())
+	if err != nil {
+		return false, err
+	}
+	g.bytes += n
 	if g.rows < g.rowsMax && g.bytes < groupBytesMax {
 		return false, nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kalamdb/catalog"
 	"kalamdb/row"
 )
 
@@ -237,7 +238,10 @@ func (l *Lake) chooseRound(t *table, users []row.UserID, all bool, held *bool) (
 	if retention := l.retention(t); retention >= 0 {
 		cutoff = time.Now().Add(-retention).UnixMicro()
 	}
-	ch := chooser{small: l.opts.FileBytesMax / 2, filesMax: l.opts.CompactFiles, oldest: oldest, cutoff: cutoff, all: all}
+	ch := chooser{small: l.opts.FileBytesMax / 2, filesMax: l.opts.CompactFiles, oldest: oldest, cutoff: cutoff, all: all, packRows: int64(l.opts.PackRowsMax)}
+	if l.opts.PackAge > 0 {
+		ch.packed = time.Now().Add(-l.opts.PackAge)
+	}
 	if opened.After(t.compacted.schemaAt) || l.opts.Oldest == nil {
 		ch.schema = newest.Version
 	}
@@ -287,26 +291,24 @@ func (l *Lake) chooseRound(t *table, users []row.UserID, all bool, held *bool) (
 
 // newestSchema is the current schema of t.
 func (l *Lake) newestSchema(t *table) *row.Schema {
+	return l.current(t).Schema()
+}
+
+// current is t as the catalog has it now.
+func (l *Lake) current(t *table) *catalog.Table {
 	if l.opts.Tables != nil {
 		if c, ok := l.opts.Tables(t.ref.ID); ok {
-			return c.Schema()
+			return c
 		}
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.catalog.Schema()
+	return t.catalog
 }
 
 // retention is how long deleted rows of t are kept; negative: for ever.
 func (l *Lake) retention(t *table) time.Duration {
-	if l.opts.Tables != nil {
-		if c, ok := l.opts.Tables(t.ref.ID); ok {
-			return c.DeletedRetention
-		}
-	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.catalog.DeletedRetention
+	return l.current(t).DeletedRetention
 }
 
 // mergeRound writes the outputs of all partitions. What is wrong with one of them is

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"time"
 
 	"kalamdb/row"
 )
@@ -15,6 +16,7 @@ import (
 //     again as its partition doubles, until its file is large.
 //   - More than filesMax files over one key, whatever their size: all whose key ranges
 //     hang together with it.
+//   - Slices of packs with more than packRows rows together, or one of them older than PackAge.
 //   - A file with deleted rows and nothing that is newer than their retention: it, and
 //     all that could have an older version of its rows.
 //
@@ -26,6 +28,8 @@ type chooser struct {
 	cutoff   int64   // µs since 1970: deleted rows not newer are past their retention
 	schema   uint32  // COMPACT TABLE also rewrites files of older versions; 0: not
 	all      bool
+	packRows int64
+	packed   time.Time // slices from before leave their packs
 
 	held bool // choose has found files beyond oldest
 }
@@ -47,6 +51,9 @@ func (ch *chooser) choose(files []*File) (inputs []*File, more bool) {
 			inputs = ch.deepest(usable)
 		}
 		if inputs == nil {
+			inputs = ch.slices(usable)
+		}
+		if inputs == nil {
 			inputs = ch.expired(files, usable)
 		}
 	}
@@ -63,14 +70,14 @@ func (ch *chooser) beyond(f *File) bool { return f.MaxSeq > ch.oldest }
 func (ch *chooser) everything(files []*File) []*File {
 	var inputs []*File
 	for _, f := range files {
-		settled := f.Bytes >= ch.small && !ch.mayExpire(f) && (ch.schema == 0 || f.SchemaVersion == ch.schema)
+		settled := f.pack == nil && f.Bytes >= ch.small && !ch.mayExpire(f) && (ch.schema == 0 || f.SchemaVersion == ch.schema)
 		if settled && !slices.ContainsFunc(files, func(o *File) bool { return o != f && overlap(o, f) }) {
 			continue
 		}
 		inputs = append(inputs, f)
 	}
 	if len(inputs) == 1 {
-		if f := inputs[0]; !ch.mayExpire(f) && (ch.schema == 0 || f.SchemaVersion == ch.schema) {
+		if f := inputs[0]; f.pack == nil && !ch.mayExpire(f) && (ch.schema == 0 || f.SchemaVersion == ch.schema) {
 			return nil
 		}
 	}
@@ -127,6 +134,23 @@ func (ch *chooser) deepest(files []*File) []*File {
 		}
 	}
 	take(sorted[from:])
+	return inputs
+}
+
+// slices are those of packs, if it is time for a file.
+func (ch *chooser) slices(files []*File) []*File {
+	var inputs []*File
+	rows, old := int64(0), false
+	for _, f := range files {
+		if f.pack != nil {
+			inputs = append(inputs, f)
+			rows += f.Rows
+			old = old || f.Created.Before(ch.packed)
+		}
+	}
+	if rows <= ch.packRows && !old {
+		return nil
+	}
 	return inputs
 }
 

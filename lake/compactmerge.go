@@ -33,7 +33,7 @@ func (l *Lake) merge(ctx context.Context, t *table, c *compaction) error {
 	})
 	w.merge = randomName()
 	var replaces []string
-	for _, f := range c.inputs {
+	for _, f := range slices.Concat(c.inputs, t.deadSlices(c.user)) {
 		replaces = append(replaces, hashOf(f.Name))
 	}
 	w.inputs = strings.Join(replaces, " ")
@@ -154,7 +154,11 @@ func (c *cursor) open(ctx context.Context, l *Lake, t *table, to *row.Schema) (e
 	if c.in, err = os.Open(c.copy.path); err != nil {
 		return err
 	}
-	f, err := parquet.OpenFile(c.in, c.file.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	info, err := c.in.Stat()
+	if err != nil {
+		return err
+	}
+	f, err := parquet.OpenFile(c.in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return corruptf("%v", err)
 	}

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +74,13 @@ func (o *CopyOut) Partition(ctx context.Context, c *catalog.Table, user row.User
 	for _, f := range files {
 		e := entryOf(f)
 		e.Created = time.Time{}
+		if f.pack != nil {
+			if err := o.slice(ctx, c, f, &e); err != nil {
+				return p, err
+			}
+			add(e)
+			continue
+		}
 		e.Name = backupName(c, user, f.Name)
 		if size, ok := o.Have[e.Name]; !ok || size != f.Bytes {
 			b, err := o.Lake.bucket(f)
@@ -136,6 +145,26 @@ func (o *CopyOut) put(ctx context.Context, name string, body []byte) error {
 	defer o.mu.Unlock()
 	o.files, o.bytes = o.files+1, o.bytes+int64(len(body))
 	return nil
+}
+
+// slice copies the slice f of a pack as a file of its user.
+func (o *CopyOut) slice(ctx context.Context, c *catalog.Table, f *File, e *fileEntry) error {
+	local, release, err := o.Lake.Local(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer release()
+	body, err := os.ReadFile(local)
+	if err != nil {
+		return err
+	}
+	hash := sha256.Sum256(body)
+	e.Pack, e.Checksum, e.Bytes = nil, hex.EncodeToString(hash[:]), int64(len(body))
+	e.Name = backupName(c, f.Partition.User, fmt.Sprintf("batch-%d-%d-%s.parquet", e.MinSeq, e.MaxSeq, e.Checksum[:16]))
+	if size, ok := o.Have[e.Name]; ok && size == e.Bytes {
+		return nil
+	}
+	return o.put(ctx, e.Name, body)
 }
 
 // readChecked gets a file and makes sure that it is what was written.
@@ -251,18 +280,9 @@ const parquetMagic = "PAR1"
 // retag is the Parquet file body with the name and id of t in its footer. Everything
 // before the footer stays as it is.
 func retag(body []byte, t *table) ([]byte, error) {
-	n := len(body)
-	if n < 12 || string(body[n-4:]) != parquetMagic {
-		return nil, corruptf("no Parquet file")
-	}
-	size := int(binary.LittleEndian.Uint32(body[n-8:]))
-	if size > n-12 {
-		return nil, corruptf("a footer of %d bytes in a file of %d", size, n)
-	}
-	var protocol thrift.CompactProtocol
-	var meta format.FileMetaData
-	if err := thrift.Unmarshal(&protocol, body[n-8-size:n-8], &meta); err != nil {
-		return nil, corruptf("footer: %v", err)
+	meta, at, err := splitFooter(body)
+	if err != nil {
+		return nil, err
 	}
 	for i := range meta.KeyValueMetadata {
 		switch kv := &meta.KeyValueMetadata[i]; kv.Key {
@@ -272,12 +292,33 @@ func retag(body []byte, t *table) ([]byte, error) {
 			kv.Value = tableID(t.ref.ID)
 		}
 	}
-	footer, err := thrift.Marshal(&protocol, &meta)
+	return withFooter(slices.Clone(body[:at]), meta)
+}
+
+// splitFooter is the footer of a Parquet file, which begins at at.
+func splitFooter(body []byte) (meta *format.FileMetaData, at int, err error) {
+	n := len(body)
+	if n < 12 || string(body[n-4:]) != parquetMagic {
+		return nil, 0, corruptf("no Parquet file")
+	}
+	size := int(binary.LittleEndian.Uint32(body[n-8:]))
+	if size > n-12 {
+		return nil, 0, corruptf("a footer of %d bytes in a file of %d", size, n)
+	}
+	meta = &format.FileMetaData{}
+	if err := thrift.Unmarshal(&thrift.CompactProtocol{}, body[n-8-size:n-8], meta); err != nil {
+		return nil, 0, corruptf("footer: %v", err)
+	}
+	return meta, n - 8 - size, nil
+}
+
+// withFooter appends a footer to the rest of a Parquet file.
+func withFooter(body []byte, meta *format.FileMetaData) ([]byte, error) {
+	footer, err := thrift.Marshal(&thrift.CompactProtocol{}, meta)
 	if err != nil {
 		return nil, fmt.Errorf("footer: %w", err)
 	}
-	out := make([]byte, 0, n-size+len(footer))
-	out = append(append(out, body[:n-8-size]...), footer...)
-	out = binary.LittleEndian.AppendUint32(out, uint32(len(footer)))
-	return append(out, parquetMagic...), nil
+	body = append(body, footer...)
+	body = binary.LittleEndian.AppendUint32(body, uint32(len(footer)))
+	return append(body, parquetMagic...), nil
 }

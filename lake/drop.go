@@ -86,7 +86,15 @@ func (l *Lake) dropFiles(ctx context.Context, t *table, d Drop) error {
 	dead := t.dead
 	t.mu.RUnlock()
 	for _, f := range dead {
+		if f.file.pack != nil {
+			continue
+		}
 		if err := l.dropFile(ctx, t, f.file.Name); err != nil {
+			return err
+		}
+	}
+	for _, name := range t.packNames() {
+		if err := l.dropFile(ctx, t, name); err != nil {
 			return err
 		}
 	}
@@ -94,6 +102,9 @@ func (l *Lake) dropFiles(ctx context.Context, t *table, d Drop) error {
 	slices.Sort(users)
 	users = slices.Compact(users)
 	referenced := l.referenced(t.root) // what others add later has their name in its footer
+	if err := l.dropUnnamed(ctx, t, t.packFolder(), referenced); err != nil {
+		return err
+	}
 	var done atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(dropParallel)
@@ -102,6 +113,9 @@ func (l *Lake) dropFiles(ctx context.Context, t *table, d Drop) error {
 			m := t.manifest(user)
 			m.Release()
 			for _, f := range m.Files {
+				if f.pack != nil {
+					continue
+				}
 				if err := l.dropFile(gctx, t, f.Name); err != nil {
 					return err
 				}
@@ -119,22 +133,31 @@ func (l *Lake) dropFiles(ctx context.Context, t *table, d Drop) error {
 }
 
 func (l *Lake) dropFile(ctx context.Context, t *table, name string) error {
-	l.cache.forget(t.bucket, name)
+	l.forgetCopies(t.bucket, name)
 	return t.bucket.Delete(ctx, name)
 }
 
 // dropOrphans deletes what failed and crashed flushes of t left in the folder of a user.
 func (l *Lake) dropOrphans(ctx context.Context, t *table, user row.UserID, referenced map[string]bool) error {
+	return l.dropUnnamed(ctx, t, t.fileName(user, "batch-"), referenced)
+}
+
+// dropUnnamed deletes the files of t that no log names and whose names start with prefix.
+func (l *Lake) dropUnnamed(ctx context.Context, t *table, prefix string, referenced map[string]bool) error {
 	_, ours := t.folders()
-	for info, err := range t.bucket.List(ctx, t.fileName(user, "batch-")) {
+	for info, err := range t.bucket.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
 		if !ours(info.Name) || referenced[info.Name] {
 			continue
 		}
-		if own, err := writtenFor(ctx, t, info.Name); err != nil || !own {
-			continue // not certainly ours
+		own, err := writtenFor(ctx, t, info.Name)
+		if err != nil && !isCorrupt(err) {
+			return err
+		}
+		if !own {
+			continue // or not certainly ours
 		}
 		if err := l.dropFile(ctx, t, info.Name); err != nil {
 			return err

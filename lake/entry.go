@@ -23,6 +23,10 @@ import (
 //	   "bytes":2048,"min_seq":1,"max_seq":130,"min_key":"<base64>","max_key":"<base64>","min_updated":…,"max_updated":…,
 //	   "schema":1,"sha256":"…","footer":{"bytes":812,"sha256":"…"}}],"removed":["<name>"]}]}
 //
+// A slice of a pack (pack.go) is an added file with "pack":{"bytes":…,"footer":…}: its name is that
+// of the pack, its sha256 that of the footer, which is the last so many bytes. An
+// entry with slices has version 2, so that a server which does not know them stops there.
+//
 // Numbers start at 1 and have no gaps. `through` is the partition's watermark after
 // the entry; it never goes back, also where removed files take rows with them.
 //
@@ -31,7 +35,10 @@ import (
 // `nodes` says who wrote the entries it covers. An entry without partitions claims the
 // table for its node, see owner.go.
 
-const formatVersion = 1
+const (
+	formatVersion = 1
+	formatPacks   = 2 // there are slices of packs
+)
 
 type entry struct {
 	Version    int         `json:"v"`
@@ -68,6 +75,7 @@ type fileEntry struct {
 	Checksum   string    `json:"sha256"`
 	Footer     Footer    `json:"footer,omitzero"`
 	Created    time.Time `json:"created,omitzero"` // checkpoints only: the time of the entry that added it
+	Pack       *Pack     `json:"pack,omitempty"`   // of a slice
 }
 
 type deadEntry struct {
@@ -80,20 +88,33 @@ func (a *fileEntry) file(t *table, user row.UserID, created time.Time) *File {
 	if !a.Created.IsZero() {
 		created = a.Created
 	}
-	return &File{
+	f := &File{
 		Name: a.Name, Root: t.root, Partition: row.Partition{Table: t.ref, User: user},
 		Rows: a.Rows, Bytes: a.Bytes, Deleted: a.Deleted, MinSeq: a.MinSeq, MaxSeq: a.MaxSeq,
 		MinKey: a.MinKey, MaxKey: a.MaxKey, MinUpdated: a.MinUpdated, MaxUpdated: a.MaxUpdated,
 		SchemaVersion: a.Schema, Checksum: a.Checksum, Footer: a.Footer, Created: created,
 	}
+	if a.Pack != nil {
+		p := t.packs[a.Name]
+		if p == nil {
+			p = &packState{name: a.Name, checksum: a.Checksum, Pack: *a.Pack}
+			t.packs[a.Name] = p
+		}
+		f.Name, f.Checksum, f.pack = p.name, p.checksum, p // one text for all its slices
+	}
+	return f
 }
 
 func entryOf(f *File) fileEntry {
-	return fileEntry{
+	e := fileEntry{
 		Name: f.Name, Rows: f.Rows, Bytes: f.Bytes, Deleted: f.Deleted, MinSeq: f.MinSeq, MaxSeq: f.MaxSeq,
 		MinKey: f.MinKey, MaxKey: f.MaxKey, MinUpdated: f.MinUpdated, MaxUpdated: f.MaxUpdated,
 		Schema: f.SchemaVersion, Checksum: f.Checksum, Footer: f.Footer, Created: f.Created,
 	}
+	if f.pack != nil {
+		e.Pack = &f.pack.Pack
+	}
+	return e
 }
 
 const (
@@ -109,6 +130,12 @@ func sum(b []byte) string {
 }
 
 func (e *entry) encode() []byte {
+	e.Version = formatVersion
+	slice := func(f fileEntry) bool { return f.Pack != nil }
+	if slices.ContainsFunc(e.Partitions, func(c change) bool { return slices.ContainsFunc(c.Added, slice) }) ||
+		slices.ContainsFunc(e.Dead, func(d deadEntry) bool { return slice(d.File) }) {
+		e.Version = formatPacks
+	}
 	b, err := json.Marshal(e)
 	invariant(err == nil, "a log entry cannot be written as JSON")
 	rest := b[1:] // behind the brace
@@ -129,8 +156,8 @@ func decodeEntry(b []byte, n uint64) (*entry, error) {
 	if err := json.Unmarshal(b, e); err != nil {
 		return nil, corruptf("%v", err)
 	}
-	if e.Version != formatVersion {
-		return nil, fmt.Errorf("format version %d, this server knows %d", e.Version, formatVersion)
+	if e.Version < formatVersion || e.Version > formatPacks {
+		return nil, fmt.Errorf("format version %d, this server knows %d to %d", e.Version, formatVersion, formatPacks)
 	}
 	if e.Number != n {
 		return nil, corruptf("it says that it is number %d", e.Number)
@@ -182,20 +209,34 @@ func sortChanges(c []change) {
 }
 
 // splitChanges cuts a round so that no entry passes entryBytesMax by far. A
-// partition is never split: its files and its watermark are one.
+// partition is never split: its files and its watermark are one. Nor is a pack: each of its
+// slices is named, or none.
 func splitChanges(all []change) [][]change {
+	ends := map[string]int{} // of packs: their last change
+	for i, c := range all {
+		for _, f := range c.Added {
+			if f.Pack != nil {
+				ends[f.Name] = i
+			}
+		}
+	}
 	var parts [][]change
-	size := 0
+	size, open := 0, -1
 	for i, c := range all {
 		n := 64 + len(c.User)
 		for _, f := range c.Added {
 			n += 320 + len(f.Name) + 4*(len(f.MinKey)+len(f.MaxKey))/3
 		}
-		if i == 0 || size+n > entryBytesMax {
+		if i == 0 || i > open && size+n > entryBytesMax {
 			parts = append(parts, nil)
 			size = 0
 		}
 		size += n
+		for _, f := range c.Added {
+			if f.Pack != nil {
+				open = max(open, ends[f.Name])
+			}
+		}
 		parts[len(parts)-1] = append(parts[len(parts)-1], c)
 	}
 	return parts

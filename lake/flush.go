@@ -22,7 +22,8 @@ import (
 // the watermark of their partition are left out. On any other answer flush the same
 // segments again; what a failed round left in the bucket is used again or collected.
 //
-// A round costs one put per file (usually one per segment) and one for the log entry.
+// A round costs one put per file (usually one per segment) and one for the log entry. Many
+// small segments go into packs, which are one file each (pack.go).
 func (l *Lake) Flush(ctx context.Context, table row.TableRef, segs []row.Segment) error {
 	t, err := l.known(ctx, table.ID)
 	if err != nil {
@@ -47,9 +48,10 @@ func (l *Lake) Flush(ctx context.Context, table row.TableRef, segs []row.Segment
 	slices.SortFunc(segs, func(a, b row.Segment) int {
 		return cmp.Or(strings.Compare(string(a.Partition.User), string(b.Partition.User)), cmp.Compare(a.Last, b.Last))
 	})
+	pack := l.packing(t, segs)
 	for len(segs) > 0 {
 		n := min(len(segs), roundSegmentsMax)
-		err := l.round(ctx, t, segs[:n])
+		err := l.round(ctx, t, segs[:n], pack)
 		if errors.Is(err, errRetry) {
 			continue // the watermarks have moved: decide again what is left to write
 		}
@@ -83,27 +85,36 @@ func (l *Lake) known(ctx context.Context, id uint64) (*table, error) {
 	return nil, ErrUnknownTable // dropped meanwhile
 }
 
-// round writes and commits segments of t.
-func (l *Lake) round(ctx context.Context, t *table, segs []row.Segment) error {
+// round writes and commits segments of t, small ones in packs if pack says so.
+func (l *Lake) round(ctx context.Context, t *table, segs []row.Segment, pack bool) error {
 	start := wallClock()
+	var picked map[int]bool
+	if pack {
+		picked = l.packable(t, segs)
+	}
 	var mu sync.Mutex // guards the list below
 	var changes []change
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(l.opts.Parallel)
+	if len(picked) > 0 {
+		g.Go(func() error {
+			all, err := l.storePacked(gctx, t, segs, picked)
+			mu.Lock()
+			defer mu.Unlock()
+			changes = append(changes, all...)
+			return err
+		})
+	}
 	for i := range segs {
 		seg := &segs[i]
 		invariant(seg.Partition.Table.ID == t.ref.ID, "a segment of another table in a flush")
-		if seg.Last <= t.through(seg.Partition.User) {
+		if picked[i] || seg.Last <= t.through(seg.Partition.User) {
 			continue
 		}
 		g.Go(func() error {
 			c, err := l.store(gctx, t, seg)
 			if err != nil {
-				var known *row.PartitionError
-				if isCorrupt(err) && !errors.As(err, &known) {
-					return &row.PartitionError{Partition: seg.Partition, Err: err}
-				}
-				return fmt.Errorf("%s: %w", seg.Partition, err)
+				return ofPartition(seg.Partition, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -149,6 +150,10 @@ func state(l *Lake) string {
 	var b bytes.Buffer
 	for f := range l.Files {
 		g := *f
+		if g.pack != nil {
+			fmt.Fprintf(&b, "%+v ", *g.pack)
+			g.pack = nil
+		}
 		g.Created = g.Created.Truncate(time.Microsecond)
 		fmt.Fprintf(&b, "%+v\n", g)
 	}
@@ -159,4 +164,11 @@ func state(l *Lake) string {
 	}
 	fmt.Fprintf(&b, "max seq %d\n", l.MaxSeq())
 	return b.String()
+}
+
+func writeFile(t testing.TB, path string, body []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -41,10 +41,11 @@ const (
 func TestHistories(t *testing.T) {
 	first := rand.Uint64()
 	start := time.Now()
-	var played, merged, purged atomic.Int64
+	var played, merged, purged, packed, forgotten atomic.Int64
 	defer func() {
-		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone", played.Load(), first, merged.Load(), purged.Load())
-		if merged.Load() < played.Load() || purged.Load() == 0 {
+		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone, %d flushes in packs, %d times a user forgotten",
+			played.Load(), first, merged.Load(), purged.Load(), packed.Load(), forgotten.Load())
+		if merged.Load() < played.Load() || purged.Load() == 0 || packed.Load() < played.Load() || forgotten.Load() == 0 {
 			t.Errorf("the histories do not show what they should")
 		}
 	}()
@@ -61,6 +62,8 @@ func TestHistories(t *testing.T) {
 					played.Add(1)
 					merged.Add(int64(h.merged))
 					purged.Add(int64(h.purged))
+					packed.Add(int64(h.packed))
+					forgotten.Add(int64(h.forgotten))
 				}
 			})
 		}
@@ -107,6 +110,10 @@ type history struct {
 	readers []*reading
 	merged  int // compactions that did something
 	purged  int // deleted keys that are gone at the end
+
+	pack      int // Options.PackPartitionsMin
+	packed    int // flushes that wrote packs
+	forgotten int
 }
 
 // A reading is a reader on its way: 1. it has the moment. 2. it has a manifest. 3. it reads.
@@ -133,6 +140,7 @@ func (h *history) run() {
 		}
 		return buckettest.Pass
 	})
+	h.pack = []int{0, 2, 2}[h.rnd.IntN(3)]
 	h.bucket = &lateBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
 	h.open()
 	for range opsPerHistory {
@@ -167,7 +175,9 @@ func (h *history) step() {
 			h.Errorf("%s: %v", what, err)
 		}
 	}
-	switch n := h.rnd.IntN(30); {
+	switch n := h.rnd.IntN(31); {
+	case n >= 30:
+		h.forget()
 	case n >= 27:
 		h.did("compact: %v", h.compact())
 	case n >= 26:
@@ -246,7 +256,8 @@ func (h *history) open() {
 	time.Sleep(time.Millisecond) // simulated time stands still otherwise, and no process starts in the instant the last one died
 	h.readers = nil
 	for {
-		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3, CompactFiles: 3, Oldest: h.oldest}, []*catalog.Table{h.table})
+		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3, CompactFiles: 3, PackPartitionsMin: h.pack, PackRowsMax: 3,
+			Events: Events{Committed: h.committed}, Oldest: h.oldest}, []*catalog.Table{h.table})
 		h.did("open: %v", err)
 		if err == nil {
 			l.codec, h.lake = &parquet.Uncompressed, l // zstd keeps channels, which no two bubbles of synctest may share
@@ -259,6 +270,70 @@ func (h *history) open() {
 	for user, rows := range h.buffered {
 		through := h.lake.Through(row.Partition{Table: h.table.Ref, User: user})
 		h.buffered[user] = slices.DeleteFunc(rows, func(r row.Row) bool { return r.Seq <= through })
+	}
+}
+
+func (h *history) committed(CommitInfo) {
+	for f := range h.lake.Files {
+		if f.pack != nil {
+			h.packed++
+			return
+		}
+	}
+}
+
+// forget is FORGET USER for a user who writes no more until it is done, however often it fails.
+func (h *history) forget() {
+	user := []row.UserID{"ana", "ben", "eve"}[h.rnd.IntN(3)]
+	p := row.Partition{Table: h.table.Ref, User: user}
+	h.mu.Lock()
+	h.readers = slices.DeleteFunc(h.readers, func(r *reading) bool { return r.user == user && r.manifest == nil })
+	h.mu.Unlock()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := h.lake.Forget(ctx, p)
+		cancel()
+		h.did("forget %s: %v", user, err)
+		waits := errors.Is(err, context.DeadlineExceeded) // for readers
+		if err != nil && !waits && !errors.Is(err, buckettest.ErrInjected) {
+			h.Errorf("forget %s: %v", user, err)
+			return
+		}
+		if err == nil || waits {
+			h.forgotten++
+			h.unlearn(user, err == nil)
+			return
+		}
+		if h.rnd.IntN(2) == 0 {
+			h.did("crash")
+			h.open()
+		}
+	}
+}
+
+// unlearn is what the model knows after a user was forgotten: rows that are still buffered.
+func (h *history) unlearn(user row.UserID, gone bool) {
+	through := h.lake.Through(row.Partition{Table: h.table.Ref, User: user})
+	for id := range 5 {
+		delete(h.newest, fmt.Sprint(user, id))
+	}
+	for _, r := range h.buffered[user] {
+		if r.Seq > through {
+			h.newest[fmt.Sprint(user, r.Values[0].Int())] = r.Seq
+		}
+	}
+	if !gone {
+		return
+	}
+	h.fault(0)
+	for info, err := range h.bucket.List(context.Background(), "packs/") {
+		if err != nil {
+			h.Fatal(err)
+		}
+		d := directoryOf(h, body(h, h.bucket, info.Name))
+		if _, _, ok := d.find(user); ok {
+			h.Errorf("%s has rows of %s, who is forgotten", info.Name, user)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Lake struct {
 	writer string    // names this Lake, new at every Open
 	opened time.Time // an entry of the same node made before is a late one of the process before
 	cache  *cache
+	packs  packFooters
 	merges chan struct{}  // holds a token for each partition being compacted
 	codec  compress.Codec // zstd with the encoders of all tables; the default level costs twice the time for files no smaller
 
@@ -203,7 +204,12 @@ func (l *Lake) local(ctx context.Context, f *File) (*cached, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := l.cache.get(ctx, b, f)
+	var e *cached
+	if f.pack == nil {
+		e, err = l.cache.get(ctx, b, f)
+	} else {
+		e, err = l.sliceCopy(ctx, b, f)
+	}
 	return e, l.noticed(f, err)
 }
 

@@ -38,6 +38,9 @@ const (
 	loadParallel      = 32       // tables loaded at once by Open
 )
 
+// PackPartitionsDefault is from how many small partitions on packs are worth it.
+const PackPartitionsDefault = 256
+
 // Options are the settings of a Lake. Zero values mean the defaults.
 type Options struct {
 	// Meta is the bucket of the location `default`: logs, checkpoints, and the files
@@ -91,6 +94,16 @@ type Options struct {
 	CompactFiles int
 	// CompactParallel bounds the partitions merged at once. Default 2.
 	CompactParallel int
+	// PackPartitionsMin is from how many small partitions on a flush writes them as packs
+	// instead of a file each. The option pack of a table goes before it. Default: no packs.
+	PackPartitionsMin int
+	// PackRowsMax and PackBytesMax bound what counts as small. A user whose slices have
+	// more rows together gets a file. Default 1,000 rows and 256 KiB.
+	PackRowsMax  int
+	PackBytesMax int64
+	// PackAge is when the rows of a user leave the packs, however few they are. Default
+	// 24 hours; negative: never.
+	PackAge time.Duration
 	// Oldest is a Seq within the moment of every reader that may still take a manifest,
 	// and when the first of them began; any is false if there is none. Whoever begins later
 	// has every row that is in the lake by then within its moment. Default: no readers.
@@ -150,6 +163,15 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.CompactParallel <= 0 {
 		o.CompactParallel = 2
+	}
+	if o.PackRowsMax <= 0 {
+		o.PackRowsMax = 1000
+	}
+	if o.PackBytesMax <= 0 {
+		o.PackBytesMax = 256 << 10
+	}
+	if o.PackAge == 0 {
+		o.PackAge = 24 * time.Hour
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -85,11 +85,11 @@ func Rebuild(ctx context.Context, o Options, c *catalog.Table, waiting []row.Seg
 type rebuilder struct {
 	l       *Lake
 	t       *table
-	known   map[string]*File // by readable entries
+	known   map[string]*File // by id, of readable entries
 	removed map[string]bool
 	through map[row.UserID]row.Seq // by readable entries
 	waiting map[row.UserID]row.Seq // the first commit of each user in the write buffer
-	files   map[string]*File       // that count
+	files   map[string]*File       // by id, that count
 	out     Rebuilt
 }
 
@@ -144,62 +144,64 @@ func (r *rebuilder) learn(e *entry) {
 		c := &e.Partitions[i]
 		for j := range c.Added {
 			f := c.Added[j].file(r.t, c.User, e.Time)
-			r.known[f.Name] = f
+			r.known[f.id()] = f
 		}
 		for _, name := range c.Removed {
-			r.removed[name] = true
+			r.removed[fileID(name, c.User)] = true
 		}
 		r.through[c.User] = max(r.through[c.User], c.Through)
 	}
 	for i := range e.Dead {
-		r.removed[e.Dead[i].File.Name] = true
+		r.removed[fileID(e.Dead[i].File.Name, e.Dead[i].User)] = true
 	}
 }
 
 // look finds the files that count.
 func (r *rebuilder) look(ctx context.Context) error {
 	r.files = map[string]*File{}
-	merges := map[string][]string{} // hashes of the files that a merged one replaces
-	there := map[string]bool{}      // hashes
-	prefix, ours := r.t.folders()
-	for info, err := range r.t.bucket.List(ctx, prefix) {
+	merges := map[string][]string{} // by id: the hashes of the files that a merged one replaces
+	there := map[string]bool{}      // by mergeID
+	_, ours := r.t.folders()
+	for info, err := range r.t.listFiles(ctx) {
 		if err != nil {
-			return fmt.Errorf("list %s: %w", prefix, err)
+			return err
 		}
 		if !ours(info.Name) {
 			continue
 		}
-		f, replaces, err := r.examine(ctx, info)
+		list, replaces, err := r.examine(ctx, info)
 		switch {
 		case err != nil && faulty(err):
 			r.out.Unreadable = append(r.out.Unreadable, info.Name)
 			continue
 		case err != nil:
 			return err
-		case f == nil:
-			continue // of another table
 		}
-		r.files[info.Name] = f
-		if there[hashOf(info.Name)] = !r.removed[info.Name]; len(replaces) > 0 {
-			merges[info.Name] = replaces
+		for _, f := range list {
+			r.files[f.id()] = f
+			if there[f.mergeID()] = !r.removed[f.id()]; len(replaces) > 0 {
+				merges[f.id()] = replaces
+			}
 		}
 	}
-	replaced := map[string]bool{}
-	for name, inputs := range merges {
-		if r.known[name] == nil && !slices.ContainsFunc(inputs, func(hash string) bool { return !there[hash] }) {
-			replaced[hashOf(name)] = true
+	replaced := map[string]bool{} // by mergeID
+	for id, inputs := range merges {
+		f := r.files[id]
+		if r.known[id] == nil && !slices.ContainsFunc(inputs, func(hash string) bool { return !there[mergeID(f.Partition.User, hash)] }) {
+			replaced[f.mergeID()] = true
 			continue
 		}
 		for _, hash := range inputs {
-			replaced[hash] = true
+			replaced[mergeID(f.Partition.User, hash)] = true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.files)) {
-		f := r.files[name]
+	for _, id := range slices.Sorted(maps.Keys(r.files)) {
+		f := r.files[id]
+		name := f.label()
 		first, buffered := r.waiting[f.Partition.User]
-		_, known := r.known[name]
+		_, known := r.known[id]
 		switch {
-		case r.removed[name] || replaced[hashOf(name)]:
+		case r.removed[id] || replaced[f.mergeID()]:
 		case !known && buffered && f.MinSeq >= first:
 		case !known && buffered && f.MaxSeq >= first:
 			return fmt.Errorf("%s has rows of commits %d to %d, and the write buffer has those from %d on: only one of them can be right", name, f.MinSeq, f.MaxSeq, first)
@@ -210,14 +212,15 @@ func (r *rebuilder) look(ctx context.Context) error {
 			continue
 		}
 		r.out.LeftOut = append(r.out.LeftOut, name)
-		delete(r.files, name)
+		delete(r.files, id)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.known)) {
-		if r.files[name] == nil && !r.removed[name] && !replaced[hashOf(name)] && !slices.Contains(r.out.Unreadable, name) {
-			r.out.Lost = append(r.out.Lost, name)
+	for _, id := range slices.Sorted(maps.Keys(r.known)) {
+		f := r.known[id]
+		if r.files[id] == nil && !r.removed[id] && !replaced[f.mergeID()] && !slices.Contains(r.out.Unreadable, f.Name) {
+			r.out.Lost = append(r.out.Lost, f.label())
 		}
 	}
-	return nil
+	return r.leaveOutRepeats(ctx)
 }
 
 // hashOf is the part of a file's name that is made from its content.
@@ -226,8 +229,8 @@ func hashOf(name string) string {
 	return base[strings.LastIndexByte(base, '-')+1:]
 }
 
-// examine reads a file; nil if it is of another table.
-func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (f *File, replaces []string, err error) {
+// examine reads a file, which may be a pack of many; none if it is of another table.
+func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (list []*File, replaces []string, err error) {
 	body, err := read(ctx, r.t.bucket, info.Name)
 	if err != nil {
 		return nil, nil, err
@@ -239,6 +242,10 @@ func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (f 
 	if id, _ := pf.Lookup(metaTableID); id != tableID(r.t.ref.ID) {
 		return nil, nil, nil
 	}
+	if isPack(info.Name) {
+		list, err = r.examinePack(ctx, info, body, pf)
+		return list, nil, err
+	}
 	if list, ok := pf.Lookup(metaReplaces); ok {
 		replaces = strings.Split(list, " ")
 	}
@@ -247,12 +254,12 @@ func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (f 
 	if err != nil {
 		return nil, nil, err
 	}
-	f = &File{Footer: footer, Name: info.Name, Root: r.t.root, Bytes: int64(len(body)), Checksum: hex.EncodeToString(sum[:]), Created: info.Modified.UTC()}
+	f := &File{Footer: footer, Name: info.Name, Root: r.t.root, Bytes: int64(len(body)), Checksum: hex.EncodeToString(sum[:]), Created: info.Modified.UTC()}
 	if !strings.HasPrefix(f.Checksum, hashOf(info.Name)) {
 		return nil, nil, corruptf("the name is not that of the content")
 	}
 	if known := r.known[info.Name]; known != nil && known.Checksum == f.Checksum {
-		return known, replaces, nil
+		return []*File{known}, replaces, nil
 	}
 	user, _ := pf.Lookup(metaUser)
 	f.Partition = row.Partition{Table: r.t.ref, User: row.UserID(user)}
@@ -266,7 +273,7 @@ func (r *rebuilder) examine(ctx context.Context, info storagelocations.Info) (f 
 	if s == nil {
 		return nil, nil, corruptf("schema version %d, which the table never had", f.SchemaVersion)
 	}
-	return f, replaces, r.measure(ctx, f, s)
+	return []*File{f}, replaces, r.measure(ctx, f, s)
 }
 
 // measure fills in what only the rows of f say.

@@ -177,8 +177,9 @@ func (l *layout) seqLeaf() int     { return len(l.leaves) - 3 }
 func (l *layout) updatedLeaf() int { return len(l.leaves) - 2 }
 func (l *layout) deletedLeaf() int { return len(l.leaves) - 1 }
 
-// options are those of a Parquet writer for files of this layout and shape.
-func (l *layout) options(sh shape, codec compress.Codec) []parquet.WriterOption {
+// options are those of a Parquet writer for files of this layout and shape. A packed one
+// has the user before the columns of the table.
+func (l *layout) options(sh shape, codec compress.Codec, packed bool) []parquet.WriterOption {
 	var fields []parquet.Field
 	var blooms []parquet.BloomFilterColumn
 	var sorting []parquet.SortingColumn
@@ -187,6 +188,10 @@ func (l *layout) options(sh shape, codec compress.Codec) []parquet.WriterOption 
 	var opts []parquet.WriterOption
 	add := func(name string, id row.ColumnID, n parquet.Node) {
 		fields = append(fields, &field{Node: parquet.FieldID(n, int(id)), name: name})
+	}
+	if packed {
+		add(row.ColUserID, row.IDUserID, columnNode(row.Type{Kind: row.Text}, shapeDictionary))
+		sorting = append(sorting, parquet.Ascending(row.ColUserID))
 	}
 	for i, c := range l.schema.Columns {
 		node := columnNode(c.Type, sh[i])
@@ -205,7 +210,7 @@ func (l *layout) options(sh shape, codec compress.Codec) []parquet.WriterOption 
 	}
 	for _, i := range l.key {
 		c := l.schema.Columns[i]
-		if bloomed(c.Type) {
+		if !packed && bloomed(c.Type) {
 			bloom(c.Name)
 		}
 		sorting = append(sorting, parquet.Ascending(c.Name))
@@ -214,7 +219,9 @@ func (l *layout) options(sh shape, codec compress.Codec) []parquet.WriterOption 
 	add(row.ColSeq, row.IDSeq, columnNode(long, 0))
 	add(row.ColUpdated, row.IDUpdated, columnNode(row.Type{Kind: row.Timestamp}, 0))
 	add(row.ColDeleted, row.IDDeleted, columnNode(row.Type{Kind: row.Boolean}, 0))
-	bloom(row.ColUpdated)
+	if !packed {
+		bloom(row.ColUpdated)
+	}
 	root := &group{fields: fields}
 	return append(opts,
 		parquet.NewSchema("kalamdb", root),

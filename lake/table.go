@@ -11,9 +11,9 @@ import (
 	"kalamdb/storagelocations"
 )
 
-// A File is one committed Parquet file. It never changes.
+// A File is one committed Parquet file, or the rows of one user in a pack. It never changes.
 type File struct {
-	Name      string // in the bucket
+	Name      string // in the bucket; of a slice the name of its pack
 	Root      string // url of the bucket, empty for the default one
 	Partition row.Partition
 
@@ -24,9 +24,11 @@ type File struct {
 
 	MinUpdated, MaxUpdated int64 // µs since 1970
 	SchemaVersion          uint32
-	Checksum               string // SHA-256 of the bytes, hex
+	Checksum               string // SHA-256 of the bytes, of a slice that of the footer of its pack, hex
 	Footer                 Footer // zero if the file is too small to be read in part
 	Created                time.Time
+
+	pack *packState // of a slice
 }
 
 // A Manifest is what the lake has of one partition at one moment. It is immutable.
@@ -91,6 +93,7 @@ type table struct {
 	partitions map[row.UserID]*partition
 	nodes      map[string]nodeMark // who wrote to the log
 	maxSeq     row.Seq
+	packs      map[string]*packState // by name, those with slices in partitions or dead
 	dead       []deadFile
 	pins       map[uint64]int // readers by the number of the entry they saw last
 }
@@ -99,7 +102,7 @@ func newTable(c *catalog.Table, b storagelocations.Bucket) *table {
 	t := &table{
 		ref: c.Ref, catalog: c, bucket: b, root: c.Root, template: c.Path, busy: make(chan struct{}, 1), compacting: make(chan struct{}, 1),
 		partitions: map[row.UserID]*partition{}, pins: map[uint64]int{}, pools: map[poolKey]*sync.Pool{},
-		nodes: map[string]nodeMark{},
+		nodes: map[string]nodeMark{}, packs: map[string]*packState{},
 	}
 	t.busy <- struct{}{}
 	t.compacting <- struct{}{}
@@ -177,6 +180,18 @@ func (t *table) apply(e *entry) error {
 		}
 		slices.SortStableFunc(files, func(a, b *File) int { return int(int64(a.MinSeq) - int64(b.MinSeq)) })
 		changed[c.User] = &partition{through: c.Through, files: files}
+	}
+	for i := range e.Partitions {
+		for _, a := range e.Partitions[i].Added {
+			if a.Pack != nil {
+				t.packs[a.Name].live++
+			}
+		}
+	}
+	for _, d := range dead {
+		if d.file.pack != nil {
+			d.file.pack.live--
+		}
 	}
 	for user, p := range changed {
 		t.partitions[user] = p

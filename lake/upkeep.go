@@ -1,10 +1,12 @@
 package lake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 	"strings"
 	"time"
@@ -82,12 +84,12 @@ var batchName = regexp.MustCompile(`^batch-[0-9]+-[0-9]+-[0-9a-f]{16}\.parquet$`
 // written for this very table; and the end of the log is still where we think it is.
 // Flushes wait meanwhile, and a flush that uses an orphan again puts it anew.
 func (l *Lake) sweep(ctx context.Context, t *table) (err error) {
-	prefix, ours := t.folders()
 	var old []storagelocations.Info
 	referenced := l.referenced(t.root)
-	for info, err := range t.bucket.List(ctx, prefix) {
+	_, ours := t.folders()
+	for info, err := range t.listFiles(ctx) {
 		if err != nil {
-			return fmt.Errorf("list %s: %w", prefix, err)
+			return err
 		}
 		if ours(info.Name) && time.Since(info.Modified) > l.opts.Grace && !referenced[info.Name] {
 			old = append(old, info)
@@ -121,10 +123,9 @@ func (l *Lake) sweep(ctx context.Context, t *table) (err error) {
 		} else if !own {
 			continue
 		}
-		if err := t.bucket.Delete(ctx, name); err != nil {
+		if err := l.dropFile(ctx, t, name); err != nil {
 			return err
 		}
-		l.cache.forget(t.bucket, name)
 		l.deleted(t, name, true)
 		info.Files, info.Bytes = info.Files+1, info.Bytes+o.Size
 	}
@@ -153,7 +154,26 @@ func (l *Lake) referenced(root string) map[string]bool {
 	return names
 }
 
-// folders is what the names of all files of t start with, and a test for them.
+// listFiles lists the folders of t, in which others may have files too.
+func (t *table) listFiles(ctx context.Context) iter.Seq2[storagelocations.Info, error] {
+	prefix, _ := t.folders()
+	return func(yield func(storagelocations.Info, error) bool) {
+		for _, prefix := range []string{prefix, t.packFolder()} {
+			for info, err := range t.bucket.List(ctx, prefix) {
+				if err != nil {
+					yield(info, fmt.Errorf("list %s: %w", prefix, err))
+					return
+				}
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// folders is what the names of all files of t start with but those of packs, and a test for
+// the names of both.
 func (t *table) folders() (prefix string, ours func(name string) bool) {
 	const someone = "kalamdbsomeone" // needs no encoding
 	path := t.path(someone)
@@ -163,7 +183,11 @@ func (t *table) folders() (prefix string, ours func(name string) bool) {
 	}
 	folder := regexp.MustCompile(`^` + strings.Join(parts, `[^/]+`) + `$`)
 	prefix, _, _ = strings.Cut(t.fileName(someone, ""), someone)
+	packs := t.packFolder()
 	return prefix, func(name string) bool {
+		if pack, ok := strings.CutPrefix(name, packs); ok && packName.MatchString(pack) {
+			return true
+		}
 		i := strings.LastIndexByte(name, '/')
 		return batchName.MatchString(name[i+1:]) && folder.MatchString(name[:max(i, 0)])
 	}
@@ -179,10 +203,16 @@ func writtenFor(ctx context.Context, t *table, name string) (bool, error) {
 		return false, err
 	}
 	r.Close()
-	f, err := parquet.OpenFile(&ranges{ctx, t.bucket, name}, info.Size,
+	in := &ranges{ctx: ctx, bucket: t.bucket, name: name}
+	f, err := parquet.OpenFile(in, info.Size,
 		parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.OptimisticRead(true), parquet.ReadBufferSize(64<<10))
-	if err != nil {
-		return false, err
+	switch {
+	case errors.Is(in.err, storagelocations.ErrNotExist):
+		return false, nil
+	case in.err != nil:
+		return false, in.err
+	case err != nil:
+		return false, corruptf("%v", err)
 	}
 	id, ok := f.Lookup(metaTableID)
 	return ok && id == tableID(t.ref.ID), nil
@@ -193,6 +223,7 @@ type ranges struct {
 	ctx    context.Context
 	bucket storagelocations.Bucket
 	name   string
+	err    error // of the bucket, the first one
 }
 
 func (r *ranges) ReadAt(b []byte, off int64) (int, error) {
@@ -201,12 +232,16 @@ func (r *ranges) ReadAt(b []byte, off int64) (int, error) {
 	}
 	body, err := r.bucket.GetRange(r.ctx, r.name, off, int64(len(b)))
 	if err != nil {
+		r.err = cmp.Or(r.err, err)
 		return 0, err
 	}
 	defer body.Close()
 	n, err := io.ReadFull(body, b)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = io.EOF
+	case err != nil && !errors.Is(err, io.EOF):
+		r.err = cmp.Or(r.err, err)
 	}
 	return n, err
 }

@@ -206,23 +206,32 @@ func (l *Lake) setAside(ctx context.Context, name string) error {
 
 // table checks the files of t.
 func (v *verifier) table(ctx context.Context, t *table) error {
+	bad, err := v.packs(ctx, t)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.l.opts.Parallel)
 	for _, user := range t.users() {
 		m := t.manifest(user)
 		m.Release()
 		v.report.Partitions++
-		g.Go(func() error { return v.partition(gctx, t, user, m) })
+		g.Go(func() error { return v.partition(gctx, t, user, m, bad) })
 	}
 	return g.Wait()
 }
 
-func (v *verifier) partition(ctx context.Context, t *table, user row.UserID, m *Manifest) error {
+// partition checks the files of a user, but not slices of packs that are bad.
+func (v *verifier) partition(ctx context.Context, t *table, user row.UserID, m *Manifest, bad map[string]bool) error {
 	good := make([]*File, 0, len(m.Files))
 	for _, f := range m.Files {
+		if bad[f.Name] {
+			v.counts(f)
+			continue
+		}
 		p := Problem{Table: t.ref, User: user, Object: f.Name}
 		err := v.file(ctx, t, f)
-		if faulty(err) && v.how.Repair {
+		if faulty(err) && v.how.Repair && f.pack == nil {
 			if again, putErr := v.putBack(ctx, t, f); putErr != nil {
 				return putErr
 			} else if again {
@@ -244,9 +253,7 @@ func (v *verifier) partition(ctx context.Context, t *table, user row.UserID, m *
 			p.What, p.Repaired = fmt.Sprintf("its rows reach commit %d, the log says that the partition does to %d", f.MaxSeq, m.Through), false
 			v.problem(p)
 		}
-		v.mu.Lock()
-		v.report.Files, v.report.Rows, v.report.Bytes = v.report.Files+1, v.report.Rows+f.Rows, v.report.Bytes+f.Bytes
-		v.mu.Unlock()
+		v.counts(f)
 	}
 	slices.SortFunc(good, func(a, b *File) int { return cmp.Compare(a.MinSeq, b.MinSeq) })
 	for i, a := range good {
@@ -269,6 +276,12 @@ func (v *verifier) partition(ctx context.Context, t *table, user row.UserID, m *
 	return nil
 }
 
+func (v *verifier) counts(f *File) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Files, v.report.Rows, v.report.Bytes = v.report.Files+1, v.report.Rows+f.Rows, v.report.Bytes+f.Bytes
+}
+
 // open is the reader of f; release ends its use and that of the local copy.
 func (v *verifier) open(ctx context.Context, t *table, f *File) (r *reader, path string, release func(), err error) {
 	s := v.l.schemaAt(t, f.SchemaVersion)
@@ -280,7 +293,7 @@ func (v *verifier) open(ctx context.Context, t *table, f *File) (r *reader, path
 		return nil, "", nil, err
 	}
 	done := func() {
-		v.l.cache.forget(t.bucket, f.Name)
+		v.l.cache.forgetKey(f.copyKey(t.bucket))
 		unhold()
 	}
 	if r, err = openReader(path, newLayout(s)); err != nil {
@@ -366,7 +379,7 @@ func (v *verifier) orphans(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("list %s: %w", p.bucket.URL(), err)
 			}
-			if named[info.Name] || !batchName.MatchString(info.Name[strings.LastIndexByte(info.Name, '/')+1:]) {
+			if named[info.Name] || !isPack(info.Name) && !batchName.MatchString(info.Name[strings.LastIndexByte(info.Name, '/')+1:]) {
 				continue
 			}
 			if slices.ContainsFunc(p.tables, func(ours func(string) bool) bool { return ours(info.Name) }) {

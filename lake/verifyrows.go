@@ -105,7 +105,11 @@ func checkFooter(path string, t *table, f *File, s *row.Schema) error {
 		return err
 	}
 	defer in.Close()
-	pf, err := parquet.OpenFile(in, f.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	pf, err := parquet.OpenFile(in, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return corruptf("%v", err)
 	}

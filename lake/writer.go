@@ -63,23 +63,37 @@ func (l *Lake) newWriter(t *table, user row.UserID, s *row.Schema, done func(*fi
 
 // write adds one row; key and r are the caller's again when it returns.
 func (w *writer) write(key []byte, r *row.Row) error {
-	s := w.layout.schema
-	if len(r.Values) != len(s.Columns) {
-		return corruptf("a row of schema version %d has %d values, expected %d", r.Schema, len(r.Values), len(s.Columns))
-	}
-	if err := w.chunk.add(r.Values); err != nil {
+	if err := w.layout.gather(&w.chunk, r); err != nil {
 		return err
 	}
-	add := func(leaf int, v parquet.Value) { w.chunk.values[leaf] = append(w.chunk.values[leaf], v) }
-	add(w.layout.seqLeaf(), parquet.Int64Value(int64(r.Seq)))
-	add(w.layout.updatedLeaf(), parquet.Int64Value(r.Updated))
-	add(w.layout.deletedLeaf(), parquet.BooleanValue(r.Deleted))
+	w.file.count(key, r)
+	if w.chunk.full() || w.chunk.rows == w.group.rowsMax {
+		return w.flushChunk()
+	}
+	return nil
+}
 
-	f := &w.file
+// gather adds a row with its system columns to c, a chunk of l.
+func (l *layout) gather(c *chunk, r *row.Row) error {
+	if len(r.Values) != len(l.schema.Columns) {
+		return corruptf("a row of schema version %d has %d values, expected %d", r.Schema, len(r.Values), len(l.schema.Columns))
+	}
+	if err := c.add(r.Values); err != nil {
+		return err
+	}
+	add := func(leaf int, v parquet.Value) { c.values[leaf] = append(c.values[leaf], v) }
+	add(l.seqLeaf(), parquet.Int64Value(int64(r.Seq)))
+	add(l.updatedLeaf(), parquet.Int64Value(r.Updated))
+	add(l.deletedLeaf(), parquet.BooleanValue(r.Deleted))
+	return nil
+}
+
+// count takes note of a row that the file gets, behind all that it has.
+func (f *fileEntry) count(key []byte, r *row.Row) {
 	if f.Rows == 0 {
 		f.MinSeq, f.MaxSeq, f.MinUpdated, f.MaxUpdated = r.Seq, r.Seq, r.Updated, r.Updated
 		f.MinKey = append([]byte{}, key...)
-		f.Schema = s.Version
+		f.Schema = r.Schema
 	}
 	f.Rows++
 	f.MinSeq, f.MaxSeq = min(f.MinSeq, r.Seq), max(f.MaxSeq, r.Seq)
@@ -88,10 +102,6 @@ func (w *writer) write(key []byte, r *row.Row) error {
 	if r.Deleted {
 		f.Deleted++
 	}
-	if w.chunk.full() || w.chunk.rows == w.group.rowsMax {
-		return w.flushChunk()
-	}
-	return nil
 }
 
 // flushChunk gives the chunk to the Parquet writer, and ends a row group or a
@@ -122,7 +132,7 @@ func (w *writer) open() {
 		w.w.Reset(w.out)
 		return
 	}
-	w.w = parquet.NewGenericWriter[any](w.out, w.layout.options(w.key.shape, w.codec)...)
+	w.w = parquet.NewGenericWriter[any](w.out, w.layout.options(w.key.shape, w.codec, false)...)
 }
 
 // closeFile completes the current file and hands it over.

@@ -11,6 +11,7 @@ const (
 	ColSeq     = "_seq"
 	ColUpdated = "_updated"
 	ColDeleted = "_deleted"
+	ColUserID  = "_user_id" // where rows of several users are together
 )
 
 // A ColumnID identifies a column through renames and is the Parquet field id of
@@ -22,6 +23,7 @@ const (
 	IDSeq     ColumnID = 1<<30 + 1
 	IDUpdated ColumnID = 1<<30 + 2
 	IDDeleted ColumnID = 1<<30 + 3
+	IDUserID  ColumnID = 1<<30 + 4
 )
 
 // A Column is one declared column.
