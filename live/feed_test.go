@@ -253,3 +253,27 @@ func TestPlaceOverflow(t *testing.T) {
 		})
 	}
 }
+
+// What a slow filter still has to tell when the changes behind it were dropped does not
+// make the subscription forget that these are to be read from the change log.
+func TestSlowFilterIsLateAfterALoss(t *testing.T) {
+	hub := NewHub(Options{QueueBytesMax: 1})
+	st := newStore(hub)
+	spec, room := testSpec("a", "ana", nil), testSpec("b", "ben", nil)
+	spec.ConnectionID, room.ConnectionID = "one", "one"
+	s, other := subscribe(t, hub, spec), subscribe(t, hub, room)
+	for i := range int64(3) {
+		st.commit("ana", write{"k", i})
+	}
+	if err := s.Replay(t.Context(), st, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	hub.CommittedBulk(testPartition("ana"), 3)
+	other.Start(3)
+	st.commit("ben", write{"k", 1}) // takes the room of the connection
+	late := &Event{Op: row.Insert, Rows: []*row.Row{{Seq: 1}}, Seq: 1, bytes: 100}
+	if !s.offer([]*Event{late}, late.bytes) {
+		t.Fatal("it has ended")
+	}
+	expect(t, s, "INSERT k=0 @1", "UPDATE k=1<0 @2", "UPDATE k=2<1 @3")
+}

@@ -153,7 +153,7 @@ func (s *Subscription) offerBulk(last row.Seq) bool {
 		s.phase, s.stall = replaying, row.SeqMax
 	}
 	s.unqueue()
-	s.lost = last
+	s.lost = max(s.lost, last)
 	s.signal()
 	return true
 }
@@ -173,7 +173,7 @@ func (s *Subscription) overflow(last row.Seq) bool {
 		return false
 	}
 	s.unqueue()
-	s.lost, s.stall = last, s.cursor
+	s.lost, s.stall = max(s.lost, last), s.cursor // last may be of before: a slow filter is late
 	return true
 }
 
