@@ -165,20 +165,57 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
+// BenchmarkFilter evaluates conditions for one row after the other, and one in DuckDB for
+// batches.
 func BenchmarkFilter(b *testing.B) {
 	e := open(b, Options{})
-	lp, err := e.PlanLive("SELECT * FROM t WHERE conversation = 'c7' AND n > 500")
-	if err != nil {
-		b.Fatal(err)
-	}
-	f, err := e.Filter(lp, benchSchema, true, Session{})
-	if err != nil || f.match == nil {
-		b.Fatal(err)
-	}
-	rows := []*row.Row{{Schema: 1, Values: benchValues(757)}}
-	for b.Loop() {
-		if _, err := f.Match(b.Context(), rows); err != nil {
+	for _, c := range []struct{ name, where string }{
+		{"equal", "conversation = 'c7'"},
+		{"equal-and-more", "conversation = 'c7' AND n > 500"},
+		{"in-100", "conversation IN (" + strings.Repeat("'x', ", 99) + "'c7')"},
+		{"arithmetic", "n * 2 + 1 > 500 AND created > '1970-01-01 00:00:01'"},
+		{"text", "lower(text) LIKE '%number%' OR starts_with(text, 'x')"},
+		{"first-compiled", "conversation = 'c8' AND regexp_matches(text, 'a+b')"},
+	} {
+		lp, err := e.PlanLive("SELECT * FROM t WHERE " + c.where)
+		if err != nil {
 			b.Fatal(err)
 		}
+		f, err := e.Filter(lp, benchSchema, true, Session{})
+		if err != nil || f.match == nil {
+			b.Fatal(err)
+		}
+		rows := []*row.Row{{Schema: 1, Values: benchValues(757)}}
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.Match(b.Context(), rows); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for _, n := range []int{1, 100, 1000} {
+			many := slices.Repeat(rows, n)
+			b.Run(fmt.Sprintf("%s/duckdb-%d", c.name, n), func(b *testing.B) {
+				duck := &asker{e: e, plan: lp.plan, rel: &Relation{Schema: benchSchema, System: true}}
+				for b.Loop() {
+					if _, err := duck.ask(b.Context(), many); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/row")
+			})
+		}
 	}
+	b.Run("compile", func(b *testing.B) {
+		for i := range b.N {
+			lp, err := e.PlanLive(fmt.Sprintf("SELECT * FROM t WHERE conversation = 'c%d'", i))
+			if err == nil {
+				_, err = e.Filter(lp, benchSchema, true, Session{})
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -15,8 +15,9 @@
 // the [Session] the same way (session.go); parameters are bound as typed values
 // (params.go).
 //
-// Live queries (live.go) use the same gate. Their conditions become Go closures where
-// the answer is certain to be DuckDB's (compile.go); DuckDB evaluates the others.
+// Live queries (live.go) use the same gate. DuckDB binds their conditions (bound.go), and
+// what they are made of becomes Go closures (condition.go, conditioncompare.go,
+// conditioncast.go, conditionfunc.go, conditiontext.go) that give DuckDB's answer or ask it.
 //
 // Defence is in two lines: the gate refuses what it does not know, and DuckDB runs
 // with external access off but for the cache folder and its settings locked. Memory,

@@ -268,33 +268,6 @@ func TestUnnests(t *testing.T) {
 	}
 }
 
-// TestLiveFailing: a row whose condition fails does not match, the others are answered.
-func TestLiveFailing(t *testing.T) {
-	e := open(t, Options{})
-	var rows []*row.Row
-	for i := range int64(5) {
-		v := benchValues(i)
-		v[1] = row.TextValue([]string{"1", "x", "3", "", "5"}[i])
-		rows = append(rows, &row.Row{Seq: 1, Schema: 1, Values: v})
-	}
-	for where, want := range map[string]string{
-		"conversation::INT > 2": "[false false true false true]", "(conversation::INT > 2) -- x": "[false false true false true]",
-		"conversation::INT > 2 AND random() >= 0": "[false false true false true]", "error('no') IS NULL": "[false false false false false]",
-	} {
-		lp, err := e.PlanLive("SELECT * FROM t AS x WHERE " + where)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := e.Filter(lp, benchSchema, true, Session{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, err := f.Match(t.Context(), rows); err != nil || fmt.Sprint(ok) != want {
-			t.Errorf("%s: %v, %v", where, ok, err)
-		}
-	}
-}
-
 // TestHint: a name is no hint for itself.
 func TestHint(t *testing.T) {
 	e := open(t, Options{})

@@ -26,7 +26,6 @@ type LivePlan struct {
 
 	tree node  // of the condition
 	plan *Plan // of a SELECT that the condition's text is part of
-	try  *Plan // the same with TRY(condition); nil if DuckDB's parser does not take that
 }
 
 // liveFields are what the SELECT of a live query may have.
@@ -95,12 +94,6 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 	if err != nil || len(lp.plan.refs) != 1 {
 		return refuse(-1, "the condition cannot be cut out of the text")
 	}
-	if n := len(lp.From) - len(lp.Where); lp.Where != "" && strings.HasSuffix(lp.From, lp.Where) {
-		lp.try, _, err = e.plan("SELECT " + ordinalColumn + " FROM " + lp.From[:n] + "TRY(" + lp.Where + ")")
-		if err != nil || len(lp.try.refs) != 1 {
-			lp.try = nil
-		}
-	}
 	return lp, nil
 }
 
@@ -158,12 +151,18 @@ func notLive(n node) node {
 // A Filter decides which rows a live query sees. A nil *Filter sees all. It is safe
 // for concurrent use.
 type Filter struct {
+	match      matcher // nil: DuckDB decides
+	equalities []Equality
+	personal   bool
+	duck       *asker // nil: match is sure of every row
+}
+
+// An asker has DuckDB evaluate a condition.
+type asker struct {
 	e       *Engine
 	plan    *Plan
-	try     *Plan // plan for rows whose condition fails, may be nil
 	rel     *Relation
 	session Session
-	match   matcher // nil: DuckDB decides
 }
 
 // Filter compiles the WHERE of lp for rows of the schema, nil if there is none. What
@@ -172,65 +171,118 @@ func (e *Engine) Filter(lp *LivePlan, schema *row.Schema, system bool, s Session
 	if lp.tree == nil {
 		return nil, nil
 	}
-	f := &Filter{e: e, plan: lp.plan, try: lp.try, rel: &Relation{Schema: schema, System: system}, session: s}
-	// DuckDB has the say on names and types, also of what is compiled.
-	if _, err := f.ask(context.Background(), f.plan, nil); err != nil {
-		return nil, f.moveBack(err, lp)
+	ctx := context.Background()
+	f := &Filter{personal: true, duck: &asker{e: e, plan: lp.plan, rel: &Relation{Schema: schema, System: system}, session: s}}
+	nodes, err := f.duck.bind(ctx)
+	if err != nil {
+		// DuckDB has the say on names and types.
+		if _, err := f.duck.ask(ctx, nil); err != nil {
+			return nil, f.duck.moveBack(err, lp)
+		}
+		return f, nil
 	}
-	c := compiler{schema: schema, system: system, alias: lp.plan.refs[0].name, session: s}
-	f.match = c.compile(lp.tree)
+	c := compiler{schema: schema, session: s, casts: map[constantCast]row.Value{}}
+	for _, n := range nodes {
+		constantCasts(n, c.casts)
+	}
+	e.compute(ctx, c.casts)
+	parts := make([]compiled, len(nodes))
+	for i, n := range nodes {
+		parts[i] = c.condition(n)
+	}
+	f.equalities = c.equalities(nodes)
+	f.personal = slices.ContainsFunc(nodes, namesUser)
+	where := junction(parts, no, unknown, yes) // NULL is as good as false
+	f.match = where.get
+	if where.sure {
+		f.duck = nil
+	}
 	return f, nil
 }
 
-// Fast says whether the rows of most commits need no DuckDB.
-func (f *Filter) Fast() bool { return f == nil || f.match != nil }
-
-// An Equality says that every row that matches has in a column one of Values.
-type Equality struct {
-	Column int // position in the columns of the schema
-	Values []row.Value
+// Equalities are conditions that every row fulfils that matches, nil if there are none.
+func (f *Filter) Equalities() []Equality {
+	if f == nil {
+		return nil
+	}
+	return f.equalities
 }
 
-// Equalities are conditions that every row fulfils that matches, nil if there are none.
-func (f *Filter) Equalities() []Equality { return nil }
+// Fast says that no row needs DuckDB: Match takes some ns a row and waits for nothing.
+func (f *Filter) Fast() bool { return f == nil || f.duck == nil }
+
+// Personal says whether the answer depends on the user or the role of the session.
+func (f *Filter) Personal() bool { return f != nil && f.personal }
 
 // moveBack turns an offset in the plan's text into one in the client's.
-func (f *Filter) moveBack(err error, lp *LivePlan) error {
+func (f *asker) moveBack(err error, lp *LivePlan) error {
 	if qe, ok := err.(*Error); ok && qe.Pos >= 0 {
 		qe.Pos += lp.Pos - f.plan.refs[0].start
 	}
 	return err
 }
 
-// Match says of each row whether the condition is true for it. A condition that fails
-// for a row (it divides by zero, it casts what is no number) is not true for it, and
-// the other rows do not suffer from it.
+// Match says of each row whether the condition is true for it. A row for which the
+// condition fails (it overflows, it casts what is no number) is an error, as it is one
+// of the SELECT; before it, there is none.
 func (f *Filter) Match(ctx context.Context, rows []*row.Row) ([]bool, error) {
-	if f == nil || f.match != nil {
-		ok := make([]bool, len(rows))
-		for i, r := range rows {
-			ok[i] = f == nil || f.match(r) == yes
+	ok := make([]bool, len(rows))
+	if f == nil {
+		for i := range ok {
+			ok[i] = true
 		}
 		return ok, nil
 	}
-	ok, err := f.ask(ctx, f.plan, rows)
+	var open []int // rows for DuckDB
+	for i, r := range rows {
+		t := ask
+		if f.match != nil {
+			t = f.match(r)
+		}
+		switch t {
+		case yes:
+			ok[i] = true
+		case ask:
+			open = append(open, i)
+		}
+	}
+	if open == nil {
+		return ok, nil
+	}
+	asked := make([]*row.Row, len(open))
+	for i, at := range open {
+		asked[i] = rows[at]
+	}
+	answers, err := f.duck.decide(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range open {
+		ok[at] = answers[i]
+	}
+	return ok, nil
+}
+
+// decide has DuckDB evaluate the condition. If it fails, the row is searched for that
+// it fails for.
+func (f *asker) decide(ctx context.Context, rows []*row.Row) ([]bool, error) {
+	ok, err := f.ask(ctx, rows)
 	if !fails(err) {
 		return ok, err
 	}
-	if f.try != nil {
-		if ok, err = f.ask(ctx, f.try, rows); !fails(err) {
-			return ok, err
-		}
+	if len(rows) == 1 {
+		var qe *Error
+		errors.As(err, &qe)
+		failed := *qe
+		failed.Pos, failed.Details = -1, "the row with _seq "+strconv.FormatUint(uint64(rows[0].Seq), 10)
+		return nil, &failed
 	}
-	ok = make([]bool, len(rows)) // TRY does not take every condition
-	for i := range rows {
-		one, err := f.ask(ctx, f.plan, rows[i:i+1])
-		if err != nil && !fails(err) {
-			return nil, err
-		}
-		ok[i] = err == nil && one[0]
+	ok, err = f.decide(ctx, rows[:len(rows)/2])
+	if err != nil {
+		return nil, err
 	}
-	return ok, nil
+	more, err := f.decide(ctx, rows[len(rows)/2:])
+	return append(ok, more...), err
 }
 
 // fails says whether err comes out of the condition and its rows.
@@ -240,11 +292,11 @@ func fails(err error) bool {
 }
 
 // ask has DuckDB evaluate the condition over all rows at once.
-func (f *Filter) ask(ctx context.Context, p *Plan, rows []*row.Row) ([]bool, error) {
+func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	ok := make([]bool, len(rows))
 	limited, cancel := context.WithTimeoutCause(ctx, f.e.o.QueryTimeout, errTimeout)
 	defer cancel()
-	sp := f.splice(p, rows)
+	sp := f.splice(rows)
 	session := f.session
 	session.Now = time.Now()
 	res, err := f.e.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil,
@@ -257,7 +309,7 @@ func (f *Filter) ask(ctx context.Context, p *Plan, rows []*row.Row) ([]bool, err
 			return nil
 		},
 		func(err error, in *instance) error {
-			return f.e.failure(ctx, limited, err, in, &origin{plan: p, rels: []*Relation{f.rel}, spliced: sp})
+			return f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
 		}, func(bool) {})
 	if err != nil {
 		return nil, err
@@ -267,8 +319,7 @@ func (f *Filter) ask(ctx context.Context, p *Plan, rows []*row.Row) ([]bool, err
 }
 
 // splice puts the rows in the place of the table.
-func (f *Filter) splice(p *Plan, rows []*row.Row) *spliced {
-	ref := p.refs[0]
+func (f *asker) splice(rows []*row.Row) *spliced {
 	src := hotSource(f.rel, nil, nil, nil, true)
 	src.rows = len(rows)
 	src.columns = append(src.columns, scanColumn{ordinalColumn, row.Type{Kind: row.BigInt}})
@@ -283,8 +334,15 @@ func (f *Filter) splice(p *Plan, rows []*row.Row) *spliced {
 		}
 		return i < len(rows), nil
 	}
-	sp := &spliced{sources: []source{src}}
-	text := p.text[:ref.start] + "(SELECT * FROM " + scanFunction + "(0))"
+	sp := f.plan.splicePlain("(SELECT * FROM " + scanFunction + "(0))")
+	sp.sources = []source{src}
+	return sp
+}
+
+// splicePlain puts a subquery in the place of the only table.
+func (p *Plan) splicePlain(table string) *spliced {
+	ref, sp := p.refs[0], &spliced{}
+	text := p.text[:ref.start] + table
 	sp.pieces = append(sp.pieces, piece{at: 0, src: 0, n: ref.start}, piece{at: ref.start, src: ref.start})
 	if !ref.aliased {
 		text += " AS " + quoteName(ref.name)
