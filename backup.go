@@ -57,7 +57,7 @@ func (db *DB) backup(ctx context.Context, s *statement, st *sql.Backup) (Result,
 		if m, err = db.copyOut(ctx, n, out, job); err != nil {
 			return "", err
 		}
-		if err := m.put(ctx, to); err != nil {
+		if err := m.putConfirmed(ctx, to); err != nil {
 			return "", err
 		}
 		files, bytes := out.Copied()

@@ -27,8 +27,8 @@ import (
 //	shared/<namespace>/<table>/batch-<first>-<last>-<hash>.parquet    the rows of all backups
 //
 // Files are named by their content and never change, so a later backup only names those
-// that an earlier one has copied. Deleting a manifest deletes that backup; files that no
-// manifest names may be deleted while no backup runs.
+// that an earlier one has copied. Deleting a manifest deletes that backup; its files that no
+// other manifest names go by DROP BACKUP.
 const (
 	backupFolder  = storagelocations.MetaFolder + "/backup/"
 	backupVersion = 1

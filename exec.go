@@ -230,6 +230,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.backup(ctx, s, st)
 	case *sql.ShowBackup:
 		return db.showBackup(ctx, s, st)
+	case *sql.DropBackup:
+		return db.dropBackup(ctx, s, st)
 	case *sql.Restore:
 		return db.restore(ctx, s, st)
 	case *sql.FlushTable:

@@ -26,6 +26,15 @@ type (
 		URL    string
 		URLPos int
 	}
+	// DropBackup is DROP BACKUP DATABASE n FROM 'url' {AT number | KEEP count}.
+	DropBackup struct {
+		span
+		Namespace string
+		URL       string
+		URLPos    int
+		Number    uint64 // of the backup, 0 if Keep says what goes
+		Keep      int    // of the newest ones
+	}
 	// Restore is RESTORE DATABASE n FROM 'url' [AT number] [AS other].
 	Restore struct {
 		span
@@ -61,6 +70,9 @@ func (*Backup) Verb() string { return "BACKUP DATABASE" }
 
 // Verb is "SHOW BACKUP".
 func (*ShowBackup) Verb() string { return "SHOW BACKUP" }
+
+// Verb is "DROP BACKUP".
+func (*DropBackup) Verb() string { return "DROP BACKUP" }
 
 // Verb is "RESTORE DATABASE".
 func (*Restore) Verb() string { return "RESTORE DATABASE" }
@@ -163,17 +175,51 @@ func (p *parser) restore() (Statement, error) {
 	}
 	s.As = s.Namespace
 	if p.accept("AT") {
-		pos := p.tok.start
-		if p.tok.kind == tokNumber {
-			s.Number, err = strconv.ParseUint(p.raw(), 10, 64)
+		if s.Number, err = p.backupNumber("the number of a backup"); err != nil {
+			return nil, err
 		}
-		if p.tok.kind != tokNumber || err != nil || s.Number == 0 {
-			return nil, p.errorAt(pos, CodeSyntax, "found "+p.found()+", expected the number of a backup", "SHOW BACKUP lists them")
-		}
-		p.advance()
 	}
 	if p.accept("AS") {
 		s.As, s.AsPos, err = p.newName("a namespace")
+	}
+	return s, err
+}
+
+// backupNumber parses a number from 1 on.
+func (p *parser) backupNumber(what string) (uint64, error) {
+	n, err := uint64(0), error(nil)
+	if p.tok.kind == tokNumber {
+		n, err = strconv.ParseUint(p.raw(), 10, 63)
+	}
+	if p.tok.kind != tokNumber || err != nil || n == 0 {
+		return 0, p.errorAt(p.tok.start, CodeSyntax, "found "+p.found()+", expected "+what, "SHOW BACKUP lists them")
+	}
+	p.advance()
+	return n, nil
+}
+
+// dropBackup parses what follows DROP BACKUP.
+func (p *parser) dropBackup() (Statement, error) {
+	s := &DropBackup{}
+	var err error
+	if s.Namespace, _, err = p.database(); err != nil {
+		return nil, err
+	}
+	if err = p.expect("FROM"); err != nil {
+		return nil, err
+	}
+	if s.URL, s.URLPos, err = p.str(placeHint); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.accept("AT"):
+		s.Number, err = p.backupNumber("the number of a backup")
+	case p.accept("KEEP"):
+		var n uint64
+		n, err = p.backupNumber("how many backups stay")
+		s.Keep = int(n)
+	default:
+		return nil, p.unexpected("AT", "KEEP")
 	}
 	return s, err
 }

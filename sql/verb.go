@@ -247,10 +247,12 @@ func (p *parser) drop() (Statement, error) {
 		return p.dropUser()
 	case p.is("STORAGE"):
 		return p.dropLocation()
+	case p.accept("BACKUP"):
+		return p.dropBackup()
 	case p.isAny("VIEW", "INDEX", "SEQUENCE"):
 		return p.later("DROP " + strings.ToUpper(p.raw()))
 	case p.isAny("SCHEMA", "DATABASE"):
 		return nil, p.syntax("found "+p.raw()+", expected NAMESPACE", "write DROP NAMESPACE")
 	}
-	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "SHARED", "STREAM", "STORAGE")
+	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "SHARED", "STREAM", "STORAGE", "BACKUP")
 }
