@@ -66,7 +66,7 @@ bench: build ## print speed as ratios to raw Pebble and raw DuckDB, and of large
 	@go test -run '^$$' -bench Plan -benchtime 1000x ./query
 	@go test -run '^$$' -bench ManyOfAll -benchtime 20x .
 
-bench-lake: build ## print the speed of flush, start, backup and of many small files, on a folder and MinIO
+bench-lake: build ## print the speed of flush, packs, start, backup and of many small files, on a folder and MinIO
 	@KALAMDB_MINIO_BIN=$$(go run -C minio-dev . --print-program) go run ./bench -bin $(BIN) -only lake
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)

@@ -19,10 +19,10 @@ import (
 )
 
 // The parts of `-only lake` measure the way of rows into the bucket and back: flushes against
-// the raw encoder and puts (lakeflush.go), queries over many small files before and after
-// their compaction (lakequery.go), backups (lakebackup.go), and the start with 100,000
-// partitions (lakestart.go).
-var lakeParts = []string{"flush", "files", "backup", "start"}
+// the raw encoder and puts (lakeflush.go), puts of small partitions (lakepacks.go), queries over
+// many small files before and after their compaction (lakequery.go), backups
+// (lakebackup.go), and the start with 100,000 partitions (lakestart.go).
+var lakeParts = []string{"flush", "packs", "files", "backup", "start"}
 
 // inStores measures in a folder and, if KALAMDB_MINIO_BIN names the program, in MinIO.
 func inStores(measure func(context.Context, string, store, *report) error) part {

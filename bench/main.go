@@ -44,7 +44,7 @@ type part func(ctx context.Context, bin string, length time.Duration, rep *repor
 
 var parts = map[string]part{
 	"insert": benchInsert, "query": benchQuery, "live": benchLive, "write": benchWrite,
-	"flush": inStores(benchFlush), "files": benchManyFiles, "backup": inStores(benchBackup), "start": benchStart,
+	"flush": inStores(benchFlush), "files": benchManyFiles, "backup": inStores(benchBackup), "start": benchStart, "packs": benchPacks,
 }
 
 func run(ctx context.Context, bin, only string, length time.Duration) error {
