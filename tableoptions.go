@@ -20,7 +20,7 @@ const (
 // optionNames are the options that each type of table has in WITH and in SET, without
 // type and flush_policy, which the parser takes out.
 var optionNames = map[catalog.TableType][]string{
-	catalog.User:   {optionDeletedRetention},
+	catalog.User:   {optionDeletedRetention, catalog.OptionPack},
 	catalog.Shared: {optionDeletedRetention, catalog.OptionAccess},
 	catalog.Stream: {catalog.OptionRetention, catalog.OptionMaxBuffer, catalog.OptionEphemeral},
 }
