@@ -202,6 +202,58 @@ func converge(t *testing.T, seed uint64) {
 	t.Logf("seed %d: faults %v", seed, proxy.faults)
 }
 
+// TestLiveRowsShowWholeTransactions moves money between accounts while the network is
+// rough. No one who looks at the view ever finds some of it missing.
+func TestLiveRowsShowWholeTransactions(t *testing.T) {
+	const accounts, each, moves = 8, 100, 200
+	h := newHost(t)
+	h.exec("root", auth.DBA, "CREATE NAMESPACE app; CREATE USER TABLE app.money (account INT PRIMARY KEY, amount INT)")
+	for i := range accounts {
+		h.exec("ana", auth.User, fmt.Sprintf("INSERT INTO app.money VALUES (%d, %d)", i, each))
+	}
+	proxy := newRoughProxy(t, 1)
+	proxy.leadTo(h.address)
+	c := client.New(proxy.url(), h.token("ana", auth.User, time.Hour))
+	defer c.Close()
+	c.SilenceMax = 2 * time.Second
+	view := client.Live[struct{ Account, Amount int }](t.Context(), c, client.LiveQuery{SQL: "SELECT account, amount FROM app.money", Key: []string{"account"}})
+	defer view.Close()
+	if err := view.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan int)
+	go func() {
+		defer close(seen)
+		for view.Err() == nil {
+			changed, sum := view.Changed(), 0
+			for _, r := range view.Rows() {
+				sum += r.Amount
+			}
+			if sum != accounts*each {
+				t.Errorf("the view at %d shows %d of %d", view.Seq(), sum, accounts*each)
+				return
+			}
+			<-changed
+		}
+	}()
+	proxy.enrage()
+	rng := rand.New(rand.NewPCG(1, 1))
+	amounts := slices.Repeat([]int{each}, accounts)
+	for range moves {
+		from := rng.IntN(accounts)
+		to := (from + 1 + rng.IntN(accounts-1)) % accounts
+		moved := amounts[from]
+		h.exec("ana", auth.User, fmt.Sprintf("BEGIN; DELETE FROM app.money WHERE account = %d; UPDATE app.money SET amount = amount + %d WHERE account = %d; COMMIT", from, moved, to))
+		amounts[to] += moved
+		back := rng.IntN(amounts[to] + 1)
+		h.exec("ana", auth.User, fmt.Sprintf("BEGIN; UPDATE app.money SET amount = amount - %d WHERE account = %d; INSERT INTO app.money VALUES (%d, %[1]d); COMMIT", back, to, from))
+		amounts[from], amounts[to] = back, amounts[to]-back
+	}
+	proxy.soothe()
+	view.Close()
+	<-seen
+}
+
 // settle waits until a view is what the server says.
 func settle(t *testing.T, h *host, sql string, v *client.LiveRows[client.Row]) {
 	t.Helper()

@@ -127,6 +127,7 @@ func TestLiveRowsAppliesATransactionAtOnce(t *testing.T) {
 		says(t, conn, `{"type":"change","query_id":"q","change_type":"DELETE","rows":[{"a":1,"_deleted":true}],"seq":8,"txn_last":true}`)
 		says(t, conn, `{"type":"change","query_id":"q","change_type":"INSERT","rows":[{"a":9}],"seq":8,"txn_last":true}`) // sent before
 		says(t, conn, `{"type":"invented later","query_id":"q"}`)
+		says(t, conn, `{"type":"change","query_id":"q","change_type":"INSERT","rows":[{"a":10}],"seq":9}`)
 		untilClosed(conn)
 	})
 	l := Live[a](t.Context(), c, LiveQuery{SQL: "S"})
@@ -137,7 +138,10 @@ func TestLiveRowsAppliesATransactionAtOnce(t *testing.T) {
 	changed := l.Changed()
 	second.open()
 	<-changed
-	shows(t, l, 2, 9)
+	if rows := l.Rows(); len(rows) < 2 || rows[0].A != 2 || rows[1].A != 9 {
+		t.Errorf("the first change of the rows made them %v, want 2 and 9", rows)
+	}
+	shows(t, l, 2, 9, 10)
 }
 
 func TestLiveRowsFetchesAllAgain(t *testing.T) {
