@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -114,6 +115,7 @@ type ingestConfig struct {
 
 type lakeConfig struct {
 	CacheBytesMax   byteSize      `koanf:"cache_bytes_max"`
+	PartialMin      byteSize      `koanf:"partial_read_bytes_min"`
 	RowGroupRows    int           `koanf:"row_group_rows"`
 	Grace           time.Duration `koanf:"grace"`
 	Compaction      bool          `koanf:"compaction"`
@@ -173,7 +175,7 @@ func defaultConfig() config {
 			ChangeLogAge: 24 * time.Hour, ChangeLogBytesMax: gib,
 			CacheBytes: 128 * mib, MemTableBytes: 64 * mib, FreeDiskPercentMin: 5, FlushBytes: 64 * mib,
 		},
-		Lake: lakeConfig{CacheBytesMax: 4 * gib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2,
+		Lake: lakeConfig{CacheBytesMax: 4 * gib, PartialMin: 16 * mib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2,
 			PackPartitionsMin: lake.PackPartitionsDefault, PackRowsMax: 1000, PackBytesMax: mib / 4, PackAge: 24 * time.Hour},
 		Query: queryConfig{
 			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
@@ -208,7 +210,7 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 			FlushBytes: int64(c.Ingest.FlushBytes),
 		},
 		Lake: lake.Options{
-			CacheBytesMax: int64(c.Lake.CacheBytesMax), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace,
+			CacheBytesMax: int64(c.Lake.CacheBytesMax), PartialBytesMin: cmp.Or(int64(c.Lake.PartialMin), -1), RowGroupRows: c.Lake.RowGroupRows, Grace: c.Lake.Grace,
 			CompactOff: !c.Lake.Compaction, CompactFiles: c.Lake.CompactFiles, CompactParallel: c.Lake.CompactParallel,
 			PackPartitionsMin: c.Lake.PackPartitionsMin, PackRowsMax: c.Lake.PackRowsMax, PackBytesMax: int64(c.Lake.PackBytesMax), PackAge: c.Lake.PackAge,
 		},
