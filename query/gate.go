@@ -464,7 +464,9 @@ func (g *gate) expression(n node) {
 		if err != nil || id < 1 || id > paramsMax {
 			g.refuse("SYNTAX_ERROR", -1, "parameters are written $1 to $%d", paramsMax)
 		}
-		g.p.params = max(g.p.params, id)
+		if !slices.ContainsFunc(g.p.uses, func(u paramUse) bool { return u.n == id }) {
+			g.unknown(n.pos(), "this parameter") // one that the lexer did not see would get a value of ours
+		}
 	}
 	if class == "FUNCTION" && lambdaFunctions[fold(n.str("function_name"))] {
 		g.lambdaCall(n, allowed)

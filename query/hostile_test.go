@@ -277,3 +277,34 @@ func TestHint(t *testing.T) {
 		t.Errorf("%#v", err)
 	}
 }
+
+// TestQuotes: what DuckDB takes for the end of a quote is one for us, so that a parameter
+// gets the client's value and never one of ours, such as the path of a file.
+func TestQuotes(t *testing.T) {
+	e := open(t, Options{CacheDir: t.TempDir()})
+	rel := smallTable(1)
+	rel.Files = []File{writeFile(t, e.o.CacheDir, rel.Schema, []row.Row{{Seq: 1, Values: benchValues(0)}})}
+	rel.Hot = nil
+	for text, want := range map[string]string{
+		"SELECT E'x'\n'\\' ', $1 /*'*/ FROM t":                           `"x' " "mine"`,
+		"SELECT E'x' -- '\n'\\' ', $1 /*'*/ FROM t":                      `"x' " "mine"`,
+		"SELECT 'x\\', $1 /*'*/ FROM t":                                  `"x\\" "mine"`,
+		"SELECT $a$ $1 $a$, $1 /*$a$*/ FROM t":                           `" $1 " "mine"`,
+		"SELECT /* /* ' */ */ $1 /*'*/ FROM t":                           `"mine"`,
+		"SELECT \"$1\", $1 /*\"*/ FROM (SELECT 1 AS \"$1\", * FROM t) x": `1 "mine"`,
+		"SELECT 'a_b' LIKE 'a_'\n'b', $1 FROM t":                         "FORBIDDEN_FUNCTION",
+		"SELECT a\u00a0FROM t":                                           "SYNTAX_ERROR",
+		"SELECT 1e'\\', $1 /*'*/ FROM t":                                 "SYNTAX_ERROR",
+	} {
+		lines, _, err := run(e, text, func(TableRef) *Relation { return rel }, row.TextValue("mine"))
+		if err != nil {
+			lines = []string{code(err)}
+		}
+		if len(lines) != 1 || lines[0] != want {
+			t.Errorf("%q: %q, expected %q (%v)", text, lines, want, err)
+		}
+	}
+	if _, err := e.PlanLive("SELECT * FROM t WHERE\u00a0a = 1"); code(err) != "SYNTAX_ERROR" {
+		t.Error(err)
+	}
+}

@@ -162,7 +162,9 @@ func (g *gate) patternEnd(i int, parts []likePart) int {
 		if g.tokens[i].kind != kind {
 			return -1
 		}
-		i, parts = i+1, parts[1:]
+		if i, parts = i+1, parts[1:]; i < len(g.tokens) && g.tokens[i].kind == tokenString {
+			return -1 // 'a' on one line goes on with 'b' on the next
+		}
 		for {
 			switch {
 			case is(":", ":", "varchar"), is(":", ":", "text"), is(":", ":", "string"):

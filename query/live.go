@@ -47,7 +47,10 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		}
 	}
 	from := tree.child("from_table")
-	tokens := lex(text)
+	tokens, err := lex(text)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case tree.str("type") != "SELECT_NODE" || tree.str("aggregate_handling") != "STANDARD_HANDLING":
 		return refuse(-1, "this is another kind of SELECT")

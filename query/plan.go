@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 )
 
 // A TableRef is a base table as the statement names it, in lower case.
@@ -96,13 +95,10 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	if len(text) > textBytesMax {
 		return nil, nil, &Error{Code: "TOO_LARGE", Message: "the statement is longer than " + strconv.Itoa(textBytesMax) + " bytes", Pos: -1}
 	}
-	if i := strings.IndexByte(text, 0); i >= 0 {
-		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement holds a zero byte", Pos: i}
+	tokens, err := lex(text)
+	if err != nil {
+		return nil, nil, err
 	}
-	if i := invalidUTF8(text); i >= 0 {
-		return nil, nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement is not UTF-8", Pos: i}
-	}
-	tokens := lex(text)
 	if err := shape(text, tokens); err != nil {
 		return nil, nil, err
 	}
@@ -121,9 +117,6 @@ func (e *Engine) plan(text string) (p *Plan, tree node, err error) {
 	}()
 	g := &gate{text: text, tokens: tokens, p: &Plan{text: text}}
 	for _, t := range g.tokens {
-		if t.kind == tokenParam && (t.end == t.start+1 || text[t.start+1] == '0') { // ? and $0 count by position
-			g.refuse("SYNTAX_ERROR", t.start, "parameters are written $1, $2, …")
-		}
 		if t.kind == tokenParam {
 			if n, err := strconv.Atoi(text[t.start+1 : t.end]); err == nil {
 				g.p.uses = append(g.p.uses, paramUse{t.start, t.end, n})
@@ -184,19 +177,6 @@ func multiplies(n node) bool {
 	return n.str("type") == "OPERATOR_UNPACK" || n.str("class") == "STAR"
 }
 
-// invalidUTF8 is the offset of the first byte that is not UTF-8, -1 if all are.
-func invalidUTF8(text string) int {
-	if utf8.ValidString(text) {
-		return -1
-	}
-	for i, r := range text {
-		if _, size := utf8.DecodeRuneInString(text[i:]); r == utf8.RuneError && size == 1 {
-			return i
-		}
-	}
-	return -1
-}
-
 // parse gives the tree of the one SELECT in text.
 func (e *Engine) parse(text string, tokens []token) (node, error) {
 	in := e.acquire()
@@ -241,12 +221,7 @@ func infinite(text string, tokens []token) int {
 		if t.kind != tokenNumber {
 			continue
 		}
-		end := t.end // the sign of an exponent ends the word
-		if last := text[end-1] | 0x20; last == 'e' && end < len(text) && (text[end] == '+' || text[end] == '-') {
-			for end++; end < len(text) && text[end] >= '0' && text[end] <= '9'; end++ {
-			}
-		}
-		if v, err := strconv.ParseFloat(strings.ReplaceAll(text[t.start:end], "_", ""), 64); err != nil && math.IsInf(v, 0) {
+		if v, err := strconv.ParseFloat(strings.ReplaceAll(text[t.start:t.end], "_", ""), 64); err != nil && math.IsInf(v, 0) {
 			return t.start
 		}
 	}
