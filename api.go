@@ -69,6 +69,10 @@ type SubscribeRequest struct {
 	BatchRows    int      // rows in one Initial event, 0 for 1,000
 	Coalesce     bool     // changes of one primary key that wait for the reader become one
 
+	// IncludeExpired is for STREAM tables: a DELETE with the Reason expired for each event
+	// that was delivered and is over. It excludes FromSeq: what went meanwhile is unknown.
+	IncludeExpired bool
+
 	// CheckpointEvery is how often a Checkpoint comes while there are changes; 0: never.
 	CheckpointEvery time.Duration
 }
@@ -79,7 +83,7 @@ type Event struct {
 	Initial bool     // a page of the rows that were there at the start
 	HasMore bool     // more Initial events follow
 	Change  string   // INSERT, UPDATE or DELETE
-	Reason  string   // "left_filter" for a DELETE of a row that still exists
+	Reason  string   // of a DELETE: "left_filter", the row still exists; "expired", an event is over
 	Rows    [][]byte // full new rows
 	Old     [][]byte // for UPDATE: what they replaced, row by row
 	Seq     row.Seq  // resume from here

@@ -122,7 +122,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	o.Ingest.SeqFloor, o.Ingest.Known = db.lake.MaxSeq(), len(db.catalog.Tables()) > 0
 	o.Ingest.Sink, o.Ingest.Observer, o.Ingest.Policy, o.Ingest.Events = db.lake, db.hub, db.flushPolicy, db.flushJobs()
 	o.Ingest.SchemaVersion = db.schemaVersion
-	o.Ingest.Stream, o.Ingest.Listening = db.streamPolicy, db.hub.Listening
+	o.Ingest.Stream, o.Ingest.Listening, o.Ingest.Over = db.streamPolicy, db.hub.Listening, db.hub.Over
 	if db.readOnly {
 		o.Ingest.Sink = nil
 	}

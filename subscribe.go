@@ -80,6 +80,9 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if err != nil {
 		return nil, err
 	}
+	if req.IncludeExpired && t.Type != catalog.Stream {
+		return nil, fail(CodeInvalidRequest, "include_expired is for STREAM tables: rows of %s do not end by themselves", t.Ref)
+	}
 	spec, columns, err := db.liveSpec(s, req, plan, t)
 	if err != nil {
 		return nil, err
@@ -119,7 +122,11 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if req.FromSeq != nil {
 		return out, out.resume(ctx, req)
 	}
-	if req.LastRows > 0 {
+	if req.LastRows > 0 && req.IncludeExpired {
+		if err := out.events(ctx, spec, snap, req.LastRows); err != nil {
+			return nil, err
+		}
+	} else if req.LastRows > 0 {
 		if err := out.snapshot(ctx, s, req, plan, rel); err != nil {
 			return nil, err
 		}
@@ -146,6 +153,10 @@ func (req *SubscribeRequest) check() error {
 		return fail(CodeInvalidRequest, "checkpoint_ms is %d, expected %d to %d", req.CheckpointEvery.Milliseconds(), checkpointMin.Milliseconds(), checkpointMax.Milliseconds())
 	case req.Epoch != "" && req.FromSeq == nil:
 		return fail(CodeInvalidRequest, "epoch is given without from_seq: it says of which history that is")
+	case req.IncludeExpired && req.Coalesce:
+		return fail(CodeInvalidRequest, "include_expired and coalesce exclude each other")
+	case req.IncludeExpired && req.FromSeq != nil:
+		return fail(CodeCursorExpired, "with include_expired there is no from_seq: which events went meanwhile is not known any more").details("subscribe again with last_rows to get a new snapshot")
 	case req.FromSeq != nil && req.LastRows > 0:
 		return fail(CodeInvalidRequest, "from_seq and last_rows exclude each other: the client has the rows, or it wants them")
 	}
@@ -155,7 +166,7 @@ func (req *SubscribeRequest) check() error {
 // liveSpec says to the hub which changes the subscription wants and in what shape.
 func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table) (live.Spec, []Column, error) {
 	sel := &live.Selection{
-		Key: liveKey(req, s.namespace, t.Schema().Version), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows,
+		Key: liveKey(req, s.namespace, t.Schema().Version), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows, Expired: req.IncludeExpired,
 	}
 	id := req.ConnectionID + "-" + req.QueryID
 	spec := live.Spec{
@@ -207,7 +218,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 // liveKey is the same for live queries of a partition that see the same: those of one
 // text, and of one user and role too if the text may ask for them.
 func liveKey(req SubscribeRequest, namespace string, version uint32) string {
-	key := fmt.Sprintf("%s\x00%s\x00%d\x00%d", req.SQL, namespace, version, req.BatchRows)
+	key := fmt.Sprintf("%s\x00%s\x00%d\x00%d\x00%t", req.SQL, namespace, version, req.BatchRows, req.IncludeExpired)
 	if text := strings.ToLower(req.SQL); strings.Contains(text, "user") || strings.Contains(text, "role") {
 		key += fmt.Sprintf("\x00%s\x00%s", req.As.User, req.As.Role)
 	}
@@ -222,6 +233,9 @@ func liveOptions(req SubscribeRequest) string {
 	}
 	if req.Coalesce {
 		b = append(b, `,"coalesce":true`...)
+	}
+	if req.IncludeExpired {
+		b = append(b, `,"include_expired":true`...)
 	}
 	if req.FromSeq != nil {
 		b = fmt.Appendf(b, `,"from_seq":%d`, *req.FromSeq)
@@ -401,8 +415,11 @@ func (s *Subscription) event(e *live.Event, err error) (Event, error) {
 			ev.was = append(ev.was, s.sub.AppendRow(nil, r))
 		}
 	}
-	if e.LeftFilter {
+	switch {
+	case e.LeftFilter:
 		ev.Reason = "left_filter"
+	case e.Expired:
+		ev.Reason = "expired"
 	}
 	return ev, nil
 }

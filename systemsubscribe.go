@@ -62,8 +62,8 @@ func (db *DB) subscribeSystem(ctx context.Context, s *statement, req SubscribeRe
 		return nil, fail(CodeNotSupportedYet, "live queries on %s.%s are not supported yet; system.jobs and system.live_queries have them", plan.Namespace, plan.Table).at(plan.Pos)
 	case s.req.As.Role < auth.DBA:
 		return nil, fail(CodeForbidden, "live queries on %s.%s need the role dba", plan.Namespace, plan.Table).at(plan.Pos)
-	case req.CheckpointEvery > 0 || req.Coalesce:
-		return nil, fail(CodeInvalidRequest, "checkpoint_ms and coalesce are for live queries on stored tables")
+	case req.CheckpointEvery > 0 || req.Coalesce || req.IncludeExpired:
+		return nil, fail(CodeInvalidRequest, "checkpoint_ms, coalesce and include_expired are for live queries on stored tables")
 	case req.FromSeq != nil:
 		return nil, fail(CodeCursorExpired, "the changes of system tables are not kept").details("subscribe again with last_rows to get a new snapshot")
 	}

@@ -231,7 +231,7 @@ func (f *Follower) step() (*frame, error) {
 		}
 		return fr, nil
 	case TypeChange, TypeCheckpoint:
-		if fr.Seq < f.cursor || fr.Seq == f.cursor && fr.Type == TypeChange {
+		if fr.Seq < f.cursor || fr.Seq == f.cursor && fr.Type == TypeChange && fr.Reason != "expired" {
 			return nil, nil // returned before
 		}
 		f.cursor = fr.Seq

@@ -85,6 +85,7 @@ func (b *Buffer) check(r *request) error {
 			}
 			if over {
 				seen = version{} // nobody sees it any more
+				b.tellOver(p, v.seq)
 				s.replacing = append(s.replacing, p)
 			}
 			if err := p.allow(w, m, seen); err != nil {

@@ -56,6 +56,11 @@ func (m *memory) after(seq row.Seq) int {
 // runs in the sequencer.
 func (b *Buffer) hold(p *partition, w *Write, sizes []checked, first row.Seq) {
 	listening := b.o.Listening != nil && b.o.Listening(p.ref)
+	b.tellOver(p, b.holdNow(p, w, sizes, first, listening))
+}
+
+// holdNow does that, and says up to where events have gone.
+func (b *Buffer) holdNow(p *partition, w *Write, sizes []checked, first row.Seq, listening bool) (gone row.Seq) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := p.stream.memory
@@ -64,7 +69,7 @@ func (b *Buffer) hold(p *partition, w *Write, sizes []checked, first row.Seq) {
 		m.drop(len(m.events))
 		m.gone = p.last
 		b.countHeld(p)
-		return
+		return m.gone
 	}
 	for i := range w.Mutations {
 		mut := &w.Mutations[i]
@@ -77,6 +82,7 @@ func (b *Buffer) hold(p *partition, w *Write, sizes []checked, first row.Seq) {
 		m.bytes += sizes[i].bytes
 	}
 	b.trimHeld(p, b.seq.now)
+	return m.gone
 }
 
 // forgetEvents drops the events of an ephemeral stream that are over, and all of them if
@@ -84,12 +90,14 @@ func (b *Buffer) hold(p *partition, w *Write, sizes []checked, first row.Seq) {
 func (b *Buffer) forgetEvents(p *partition, now int64) {
 	listening := b.o.Listening != nil && b.o.Listening(p.ref)
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	m := p.stream.memory
 	if !listening {
-		m := p.stream.memory
 		m.drop(len(m.events))
 	}
 	b.trimHeld(p, now)
+	gone := m.gone
+	b.mu.Unlock()
+	b.tellOver(p, gone)
 }
 
 // trimHeld drops the events that are over. The caller holds b.mu.

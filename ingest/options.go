@@ -68,6 +68,10 @@ type Options struct {
 	// Listening says whether somebody hears of the events of an ephemeral stream; without
 	// it nobody does. It must be cheap.
 	Listening func(row.Partition) bool
+	// Over is told that events of a stream up to a Seq are over: before the Observer hears of
+	// a commit that uses the key of one of them, and else when they were removed. nil: nobody
+	// wants to know. It must not block.
+	Over func(p row.Partition, through row.Seq)
 
 	Sink     Sink     // where full partitions go; nil: nothing is flushed
 	Observer Observer // who hears of every commit; may be nil

@@ -114,6 +114,13 @@ func (b *Buffer) countReplaced() {
 	s.replacing = s.replacing[:0]
 }
 
+// tellOver says that the events of p up to a Seq are over.
+func (b *Buffer) tellOver(p *partition, through row.Seq) {
+	if through > 0 && b.o.Over != nil {
+		b.o.Over(p.ref, through)
+	}
+}
+
 func (b *Buffer) streamBytesMax() int64 {
 	return min(streamBytesMax, b.o.BufferBytesMax/streamPart)
 }
@@ -176,6 +183,9 @@ func (b *Buffer) sweepOnce(ctx context.Context, now int64) error {
 		if err := b.control(context.Background(), func(g *group) { b.evict(g, evictions) }); err != nil {
 			return err
 		}
+		for _, e := range evictions {
+			b.tellOver(e.p, e.gone)
+		}
 	}
 	return nil
 }
@@ -190,7 +200,8 @@ type eviction struct {
 	through  row.Seq  // of the last change
 	first    row.Seq  // and of the one behind it, with its time; 0: there was none
 	oldest   int64
-	more     bool // there are more that are over
+	more     bool    // there are more that are over
+	gone     row.Seq // set by evict: through, 0 if nothing was removed
 }
 
 // over finds the oldest events of p that are over, so that it takes about max deletes
@@ -274,7 +285,7 @@ func (b *Buffer) evict(g *group, evictions []*eviction) {
 		p.active.bytes -= e.bytes
 		b.rows.Add(-int64(len(e.rows)))
 		b.bytes.Add(-e.bytes)
-		p.logTrimmed = e.through
+		p.logTrimmed, e.gone = e.through, e.through
 		switch {
 		case e.first != 0:
 			p.logFirst, p.active.first, p.active.oldest = e.first, e.first, e.oldest

@@ -20,6 +20,7 @@ type Event struct {
 	Gone       []*row.Row // Delete: what each of Rows was before
 	Seq        row.Seq    // of the last row: the cursor to resume after
 	LeftFilter bool       // Delete: the rows are still there and do not match any more
+	Expired    bool       // Delete: the rows were events of a stream and are over
 	TxnLast    bool       // nothing else of this commit follows
 
 	bytes     int64 // that it takes in a queue

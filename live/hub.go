@@ -81,6 +81,7 @@ type Selection struct {
 	Filter    Filter         // nil: every row
 	Equal     []Equality     // each of them holds for every row that passes Filter
 	BatchRows int            // most rows of one Event; 0: no limit
+	Expired   bool           // of a stream: a DELETE for each event that is over
 
 	encoder encoder // set by Subscribe
 }

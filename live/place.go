@@ -22,6 +22,7 @@ type place struct {
 	pending []*row.Batch
 	bytes   int64   // of pending and of what the worker has taken
 	lost    row.Seq // everything up to here that was pending is gone; the change log has it
+	ended   bool    // over has grown, and who wants to hear of it was not told
 	busy    bool    // in the run queue, or a worker has it
 
 	// mu guards the fields below it, and the subscriptions of the feeds in routes. The mu
@@ -31,6 +32,9 @@ type place struct {
 
 	// routed: every batch up to this Seq has been handed out by serve.
 	routed atomic.Uint64
+
+	over     atomic.Uint64 // events of a stream up to this Seq are over; set under in
+	expiring atomic.Int32  // feeds that want to hear of it; set under mu
 }
 
 // leave puts b behind what is pending. More than the limit is dropped: the subscriptions
@@ -75,11 +79,11 @@ func (p *place) wake() {
 // serve hands out what is pending, and comes again if there is more by then.
 func (p *place) serve() {
 	p.in.Lock()
-	batches, lost, bytes := p.pending, p.lost, p.bytes
-	p.pending, p.lost = nil, 0
+	batches, lost, bytes, over := p.pending, p.lost, p.bytes, p.ended
+	p.pending, p.lost, p.ended = nil, 0, false
 	p.in.Unlock()
 
-	ended := p.hand(batches, lost)
+	ended := p.hand(batches, lost, over)
 	for _, s := range ended {
 		p.hub.remove(s)
 	}
@@ -87,16 +91,19 @@ func (p *place) serve() {
 	p.in.Lock()
 	defer p.in.Unlock()
 	p.bytes -= bytes
-	if p.busy = len(p.pending) > 0 || p.lost > 0; p.busy {
+	if p.busy = len(p.pending) > 0 || p.lost > 0 || p.ended; p.busy {
 		p.hub.quick.add(p)
 	}
 }
 
 // hand gives batches to the feeds that may want them, after it has told all that what
 // is up to lost is in the change log. It returns the subscriptions that this ended.
-func (p *place) hand(batches []*row.Batch, lost row.Seq) (ended []*Subscription) {
+func (p *place) hand(batches []*row.Batch, lost row.Seq, over bool) (ended []*Subscription) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if over {
+		p.tellOver()
+	}
 	if lost > 0 {
 		for _, r := range p.routes {
 			for f := range r.feeds {
@@ -120,6 +127,9 @@ func (p *place) join(f *feed, s *Subscription) {
 	defer p.mu.Unlock()
 	if len(f.subs) == 0 {
 		p.routesOf(f.sel).add(f)
+		if f.sel.Expired {
+			p.expiring.Add(1)
+		}
 	}
 	s.index = len(f.subs)
 	f.subs = append(f.subs, s)
@@ -136,6 +146,9 @@ func (p *place) part(f *feed, s *Subscription) (last bool) {
 	f.subs = f.subs[:n]
 	if n > 0 {
 		return false
+	}
+	if f.sel.Expired {
+		p.expiring.Add(-1)
 	}
 	for i, r := range p.routes {
 		if r.sees(f.sel) {

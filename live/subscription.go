@@ -89,8 +89,10 @@ type Subscription struct {
 	wake   chan struct{} // capacity 1, made by the first Next that waits: something was queued, or the end has come
 
 	// The rest belongs to the goroutine of Next.
-	events []*Event // taken and not delivered
-	replay *replay  // nil once live
+	events []*Event   // taken and not delivered
+	replay *replay    // nil once live
+	kept   []*row.Row // with Expired: the events that were delivered and are not over
+	inside bool       // with Expired: more of the commit of the newest event follows
 }
 
 func newSubscription(h *Hub, spec Spec) *Subscription {
@@ -278,6 +280,10 @@ func (s *Subscription) deliver() (*Event, error) {
 		return nil, s.over()
 	}
 	s.underway()
+	if e := s.expire(); e != nil {
+		s.count(e)
+		return e, nil
+	}
 	if len(s.events) == 0 || len(s.events) == 1 && s.replay != nil && s.replay.open == s.events[0] {
 		return nil, nil
 	}
@@ -287,9 +293,15 @@ func (s *Subscription) deliver() (*Event, error) {
 		s.events = nil
 	}
 	s.cursor = e.Seq
+	s.keep(e)
+	s.count(e)
+	return e, nil
+}
+
+// count counts an event that is delivered.
+func (s *Subscription) count(e *Event) {
 	s.changes.Add(int64(len(e.Rows)))
 	s.updated.Store(time.Now().UnixMicro())
-	return e, nil
 }
 
 // fill gets the next events or batches, from the queue or from the change log; all
@@ -299,7 +311,7 @@ func (s *Subscription) fill(ctx context.Context) error {
 	for {
 		through, err := s.take()
 		switch {
-		case err != nil || len(s.events) > 0 && through == 0:
+		case err != nil || through == 0 && (len(s.events) > 0 || s.overdue() > 0):
 			return err
 		case through != 0:
 			return s.fillFromHistory(ctx, through)
@@ -318,7 +330,7 @@ func (s *Subscription) waker() <-chan struct{} {
 	defer s.mu.Unlock()
 	if s.wake == nil {
 		s.wake = make(chan struct{}, 1)
-		if len(s.queue) > 0 || s.ended != nil || s.fault != nil || s.phase == replaying {
+		if len(s.queue) > 0 || s.ended != nil || s.fault != nil || s.phase == replaying || s.overdue() > 0 {
 			s.wake <- struct{}{}
 		}
 	}
@@ -400,7 +412,7 @@ func (s *Subscription) finish(reason string, cause error) {
 
 // over lets go of what the goroutine of Next holds. mu is held.
 func (s *Subscription) over() error {
-	s.events, s.replay = nil, nil
+	s.events, s.replay, s.kept = nil, nil, nil
 	return s.ended
 }
 

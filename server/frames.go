@@ -31,7 +31,7 @@ var frameTypes = map[string][]string{
 var (
 	frameTypeNames     = []string{frameSubscribe, frameUnsubscribe, framePing, frameAuth}
 	subscriptionFields = []string{"query_id", "sql", "options"}
-	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch", "coalesce", "checkpoint_ms"}
+	optionFields       = []string{"last_rows", "from_seq", "batch_rows", "epoch", "coalesce", "checkpoint_ms", "include_expired"}
 	optionMax          = map[string]int64{"last_rows": lastRowsMax, "from_seq": int64(row.SeqMax) - 1, "batch_rows": batchRowsMax, "checkpoint_ms": checkpointMsMax} // of those that are numbers
 )
 
@@ -225,6 +225,9 @@ func (r *reader) options(q *kalamdb.SubscribeRequest) error {
 			return err
 		case "coalesce":
 			q.Coalesce, err = r.boolean(name)
+			return err
+		case "include_expired":
+			q.IncludeExpired, err = r.boolean(name)
 			return err
 		}
 		n, err := r.integer(name, optionMax[name])

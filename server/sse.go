@@ -35,7 +35,8 @@ const (
 //
 // The id of an event is the seq from which the client goes on after it: a browser sends
 // it back as Last-Event-ID. An event from which one cannot go on has none, such as a page
-// of the initial rows that is not the last.
+// of the initial rows that is not the last. With include_expired none has one: a browser
+// starts again from the beginning.
 type eventStream struct {
 	s       *Server
 	w       http.ResponseWriter
@@ -50,6 +51,7 @@ type eventStream struct {
 	stopped  chan struct{}
 
 	delivered row.Seq
+	fresh     bool // no event has an id
 }
 
 // wantsEvents says whether a request without an upgrade asks for Server-Sent Events.
@@ -141,10 +143,15 @@ func eventsRequest(r *http.Request) (kalamdb.SubscribeRequest, error) {
 			setOption(&q, name, n)
 		case name == "epoch":
 			q.Epoch = value
-		case name == "coalesce" && (value == "true" || value == "false"):
-			q.Coalesce = value == "true"
-		case name == "coalesce":
-			return q, invalidAt(-1, "coalesce is %q in the query string, expected true or false", clip(value))
+		case name == "coalesce" || name == "include_expired":
+			if value != "true" && value != "false" {
+				return q, invalidAt(-1, "%s is %q in the query string, expected true or false", name, clip(value))
+			}
+			if on := value == "true"; name == "coalesce" {
+				q.Coalesce = on
+			} else {
+				q.IncludeExpired = on
+			}
 		default:
 			e := invalidAt(-1, "unknown field %q in the query string", clip(name))
 			if near, ok := sql.Nearest(strings.ToLower(clip(name)), known); ok {
@@ -169,14 +176,14 @@ func eventsRequest(r *http.Request) (kalamdb.SubscribeRequest, error) {
 
 // run sends events until the stream ends.
 func (e *eventStream) run(sub *LiveQuery, req kalamdb.SubscribeRequest) {
-	e.delivered = sub.Seq
+	e.delivered, e.fresh = sub.Seq, req.IncludeExpired
 	if sub.Resumed {
 		e.delivered = *req.FromSeq
 	}
 	head := append(make([]byte, 0, 512), "retry: "...)
 	head = append(strconv.AppendInt(head, eventsRetryMs, 10), "\n\n"...)
 	start := row.Seq(0)
-	if sub.Resumed || req.LastRows == 0 {
+	if !e.fresh && (sub.Resumed || req.LastRows == 0) {
 		start = e.delivered
 	}
 	if !e.s.send(e.w, appendServerEvent(head, start, subscribedFrame(sub, e.queryID))) {
@@ -224,7 +231,7 @@ func (e *eventStream) run(sub *LiveQuery, req kalamdb.SubscribeRequest) {
 
 func (e *eventStream) sendEvent(sub *LiveQuery, event *kalamdb.Event) bool {
 	id := event.Seq
-	if event.Initial && event.HasMore {
+	if e.fresh || event.Initial && event.HasMore {
 		id = 0
 	}
 	if !e.s.send(e.w, appendServerEvent(nil, id, eventFrame(sub.ID, e.queryID, event))) {
@@ -248,7 +255,11 @@ func (e *eventStream) fail(sub *LiveQuery, err error) {
 		ended = &kalamdb.Ended{Reason: "error", Seq: e.delivered}
 	}
 	e.s.metrics.ended.WithLabelValues(ended.Reason).Inc()
-	e.s.send(e.w, appendServerEvent(b, ended.Seq, endedFrame(sub.ID, e.queryID, ended.Reason, ended.Seq)))
+	id := ended.Seq
+	if e.fresh {
+		id = 0
+	}
+	e.s.send(e.w, appendServerEvent(b, id, endedFrame(sub.ID, e.queryID, ended.Reason, ended.Seq)))
 }
 
 // goodbye ends a stream whose client is gone, or that was told to stop.

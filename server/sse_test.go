@@ -161,7 +161,7 @@ func TestOptions(t *testing.T) {
 		e.hear("id: 131\n" + `data: {"type":"checkpoint","subscription_id":"CONN-events","query_id":"events","seq":131,"row_count":2,"hash":"00000000000000ab"}`)
 		e.hangUp()
 		k := b.connect("alice")
-		for _, options := range []string{`"coalesce":1`, `"coalesce":"true"`, `"checkpoint_ms":3600001`, `"checkpoint_ms":true`} {
+		for _, options := range []string{`"coalesce":1`, `"coalesce":"true"`, `"checkpoint_ms":3600001`, `"checkpoint_ms":true`, `"include_expired":1`} {
 			k.say(`{"type":"subscribe","subscriptions":[{"query_id":"bad","sql":"SELECT","options":{` + options + `}}]}`)
 			if got := k.frame(); !strings.Contains(got, `"code":"INVALID_REQUEST"`) {
 				t.Errorf("%s: %s", options, got)
@@ -173,6 +173,16 @@ func TestOptions(t *testing.T) {
 			if !a.Coalesce || a.CheckpointEvery != 1500*time.Millisecond {
 				t.Errorf("asked %+v", a)
 			}
+		}
+		// With ends of events there is no way back, so no event has an id.
+		ends := b.events(askEvents + "&include_expired=true")
+		ends.hear("retry: 1000")
+		ends.hear(subscribedEvents)
+		hub.sub("events").events <- kalamdb.Event{Change: "DELETE", Rows: rowsOf(`{"id":1,"_deleted":true}`), Reason: "expired", Seq: 131, TxnLast: true}
+		ends.hear(`data: {"type":"change","subscription_id":"CONN-events","query_id":"events","change_type":"DELETE","rows":[{"id":1,"_deleted":true}],"reason":"expired","seq":131,"txn_last":true}`)
+		ends.hangUp()
+		if a := hub.asks[len(hub.asks)-1]; !a.IncludeExpired || a.Coalesce {
+			t.Errorf("asked %+v", a)
 		}
 		refused := b.events(askEvents + "&coalesce=yes")
 		if refused.reply.StatusCode != 400 {

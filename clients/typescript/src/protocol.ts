@@ -32,7 +32,7 @@ export interface Change<T = Row> {
   rows: T[];
   /** Of an UPDATE: what each of the rows replaced. */
   oldRows?: T[];
-  /** left_filter: the rows of a DELETE are still there and do not match any more. */
+  /** left_filter: the rows of a DELETE are still there and do not match any more. expired: an event of a STREAM table is over. */
   reason?: string;
   seq: number;
 }

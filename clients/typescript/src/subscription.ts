@@ -134,7 +134,7 @@ export class Subscription<T> implements Subscriber {
   }
 
   private changed(f: Frame): void {
-    if (this.at && f.seq! <= this.at.seq) return; // heard of before
+    if (this.at && (f.seq! < this.at.seq || (f.seq === this.at.seq && f.reason !== "expired"))) return; // heard of before
     const change: Change<T> = { type: f.change_type!, rows: (f.rows ?? []) as T[], seq: f.seq! };
     if (f.old_values) change.oldRows = f.old_values as T[];
     if (f.reason) change.reason = f.reason;
