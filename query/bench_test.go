@@ -119,8 +119,11 @@ func benchOurs(b *testing.B, e *Engine, text string, rel *Relation) {
 }
 
 func benchRaw(b *testing.B, e *Engine, text string) {
-	in := e.acquire()
-	defer e.release(in)
+	in, err := e.quick.acquire()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.quick.release(in)
 	c := <-in.workers
 	defer func() { in.workers <- c }()
 	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}

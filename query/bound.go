@@ -56,14 +56,18 @@ func (f *asker) columns() []scanColumn { return hotSource(f.rel, nil, nil, nil, 
 func (f *asker) text(ctx context.Context, sp *spliced) (out []byte, err error) {
 	limited, cancel := context.WithTimeoutCause(ctx, f.e.o.QueryTimeout, errTimeout)
 	defer cancel()
-	res, err := f.e.execute(limited, sp.text, &statement{session: f.session},
-		func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) },
-		func(_ *mapping.Result, chunk mapping.DataChunk) error {
+	res, err := f.e.execute(limited, &task{
+		text: sp.text, st: &statement{session: f.session}, plan: f.plan,
+		bind: func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) },
+		each: func(_ *mapping.Result, chunk mapping.DataChunk) error {
 			out = []byte(stringAt(mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0)), 0))
 			mapping.DestroyDataChunk(&chunk)
 			return nil
 		},
-		func(err error, in *instance) error { return f.e.failure(ctx, limited, err, in, nil) }, func(bool) {})
+		again:   func() { out = nil },
+		failed:  func(err error, in *instance) error { return f.e.failure(ctx, limited, err, in, nil) },
+		cleanup: func(bool) {},
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,8 @@ package query
 
 import (
 	"context"
-
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,15 +15,23 @@ import (
 
 // Options configure an Engine. Zero values get the defaults named here.
 type Options struct {
-	TempDir        string        // where DuckDB spills; "" = no spilling
-	CacheDir       string        // the only folder DuckDB may read; "" = a folder that does not exist
-	MemoryBytes    int64         // of all statements together; 1 GiB
-	Threads        int           // of DuckDB; 2, or 1 on a machine of one core
-	Concurrency    int           // statements at once; 4
-	WaitersMax     int           // statements waiting for a turn; 1,000
-	QueryTimeout   time.Duration // of one statement, waiting included; 60 s
-	ResultRowsMax  int64         // 1,000,000
-	ResultBytesMax int64         // 256 MiB, as the bytes of row.Value
+	TempDir      string        // where DuckDB spills; "" = no spilling
+	CacheDir     string        // the only folder DuckDB may read; "" = a folder that does not exist
+	MemoryBytes  int64         // of all statements together; 1 GiB
+	Threads      int           // of DuckDB; 2, or 1 on a machine of one core
+	Concurrency  int           // quick statements at once, and streams at once; 4
+	QueryTimeout time.Duration // of one statement, waiting included; 60 s
+	// QuickTime is how long a statement may keep a quick turn; then it starts again as a
+	// slow one, of which SlowConcurrency run at once: 100 ms, and half of Concurrency.
+	QuickTime       time.Duration
+	SlowConcurrency int
+	// UserConcurrency is how many statements of one user run at once in each lane; at most
+	// all but one, and that is the default.
+	UserConcurrency int
+	WaitersMax      int   // statements waiting for a turn in each lane; 1,000
+	UserWaitersMax  int   // of them of one user; half of them
+	ResultRowsMax   int64 // 1,000,000
+	ResultBytesMax  int64 // 256 MiB, as the bytes of row.Value
 	// OpenResultBytesMax bounds all results that are not closed yet together; above it
 	// statements are told BUSY. 512 MiB
 	OpenResultBytesMax int64
@@ -39,8 +47,20 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Concurrency <= 0 {
 		o.Concurrency = 4
 	}
+	if o.QuickTime <= 0 {
+		o.QuickTime = 100 * time.Millisecond
+	}
+	if o.SlowConcurrency <= 0 {
+		o.SlowConcurrency = max(1, o.Concurrency/2)
+	}
+	if o.UserConcurrency <= 0 {
+		o.UserConcurrency = math.MaxInt
+	}
 	if o.WaitersMax <= 0 {
 		o.WaitersMax = 1000
+	}
+	if o.UserWaitersMax <= 0 {
+		o.UserWaitersMax = max(1, o.WaitersMax/2)
 	}
 	if o.QueryTimeout <= 0 {
 		o.QueryTimeout = 60 * time.Second
@@ -75,16 +95,14 @@ func (o Options) withDefaults() (Options, error) {
 
 // An Engine plans and runs SELECTs. It is safe for concurrent use.
 type Engine struct {
-	o       Options
-	plans   planCache
-	turns   chan struct{} // one per statement that may run
-	waiting atomic.Int64
-	open    atomic.Int64 // bytes of the results that are not closed yet
+	o                   Options
+	plans               planCache
+	quick, slow, stream *lane
+	slowness            slowness
+	open                atomic.Int64 // bytes of the results that are not closed yet
 
-	mu     sync.Mutex // guards the fields below and the counters of instances; opening a new one happens under it
-	in     *instance
-	closed bool
-	stuck  map[*flight]struct{} // statements that did not stop
+	mu    sync.Mutex           // guards stuck, and who of a flight's two ends comes first
+	stuck map[*flight]struct{} // statements that did not stop
 }
 
 // Open starts DuckDB.
@@ -93,11 +111,18 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := openInstance(o)
+	if err := clearSpills(o.TempDir); err != nil {
+		return nil, fmt.Errorf("query: temp folder: %w", err)
+	}
+	e := &Engine{o: o, stuck: map[*flight]struct{}{}, slowness: newSlowness()}
+	e.quick = newLane(o, 1, o.Concurrency, o.MemoryBytes/4, turnWaitMax, false)
+	e.slow = newLane(o, o.SlowConcurrency, 1, o.MemoryBytes/2, slowWaitMax, true)
+	e.stream = newLane(o, 1, o.Concurrency, o.MemoryBytes/4, turnWaitMax, true)
+	in, err := e.quick.acquire()
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	e := &Engine{o: o, in: in, turns: make(chan struct{}, o.Concurrency), stuck: map[*flight]struct{}{}}
+	e.quick.release(in)
 	e.plans.entriesMax, e.plans.bytesMax = cachedPlansMax, cachedPlanBytesMax
 	return e, nil
 }
@@ -106,74 +131,14 @@ func Open(o Options) (*Engine, error) {
 // not stop are waited for, up to closeWaitMax; the error says that some are left.
 func (e *Engine) Close() error {
 	err := e.awaitStuck()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.closed && e.in.refs == 0 {
-		e.in.close()
-	}
-	e.closed = true
+	e.quick.close()
+	e.slow.close()
+	e.stream.close()
 	return err
-}
-
-// acquire is the instance to use now; release it.
-func (e *Engine) acquire() *instance {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.in.refs++
-	return e.in
-}
-
-func (e *Engine) release(in *instance) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	in.refs--
-	if in.refs == 0 && (in.broken || e.closed && in == e.in) {
-		in.close()
-	}
-}
-
-// replace puts a new instance in the place of one that reported a fatal error or holds
-// a statement that does not stop. What still runs on the old one ends there.
-func (e *Engine) replace(in *instance) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if in.broken || e.closed {
-		return
-	}
-	next, err := openInstance(e.o)
-	if err != nil {
-		return // the next statement that fails tries again; Ready says so until then
-	}
-	in.broken = true
-	e.in = next
 }
 
 // turnWaitMax is how long a statement waits for its turn before it is told BUSY.
 const turnWaitMax = 10 * time.Second
-
-// turn waits until the statement may run.
-func (e *Engine) turn(ctx context.Context) (done func(), err error) {
-	done = func() { <-e.turns }
-	select {
-	case e.turns <- struct{}{}:
-		return done, nil
-	default:
-	}
-	defer e.waiting.Add(-1)
-	if e.waiting.Add(1) > int64(e.o.WaitersMax) {
-		return nil, &Error{Code: "BUSY", Message: fmt.Sprintf("%d statements are waiting already, try again", e.o.WaitersMax), Pos: -1}
-	}
-	t := time.NewTimer(turnWaitMax)
-	defer t.Stop()
-	select {
-	case e.turns <- struct{}{}:
-		return done, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-t.C:
-		return nil, &Error{Code: "BUSY", Message: "too many statements are running, try again", Pos: -1}
-	}
-}
 
 // Ready runs a real query on a connection that no client can occupy. It fails with
 // NOT_READY when only a restart helps.
@@ -181,8 +146,11 @@ func (e *Engine) Ready(ctx context.Context) error {
 	if err := e.healthy(); err != nil {
 		return err
 	}
-	in := e.acquire()
-	defer e.release(in)
+	in, err := e.quick.acquire()
+	if err != nil {
+		return err
+	}
+	defer e.quick.release(in)
 	select {
 	case c := <-in.parsers:
 		defer func() { in.parsers <- c }()

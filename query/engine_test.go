@@ -115,8 +115,14 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+func waitingNow(l *lane) int {
+	l.turns.mu.Lock()
+	defer l.turns.mu.Unlock()
+	return l.turns.waiting
+}
+
 func TestBusy(t *testing.T) {
-	e := open(t, Options{Concurrency: 1, WaitersMax: 1})
+	e := open(t, Options{Concurrency: 1, WaitersMax: 1, QuickTime: time.Hour})
 	p, err := e.Plan(endless)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +132,7 @@ func TestBusy(t *testing.T) {
 	for range 2 {
 		wg.Go(func() { e.Query(ctx, p, nil, nil, Session{}) })
 	}
-	for e.waiting.Load() < 1 {
+	for waitingNow(e.quick) < 1 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := e.Query(t.Context(), p, nil, nil, Session{}); code(err) != "BUSY" {
@@ -182,12 +188,15 @@ func TestErrorsKeepSecrets(t *testing.T) {
 // one end before it is closed.
 func TestReplace(t *testing.T) {
 	e := open(t, Options{Concurrency: 2})
-	old := e.acquire()
-	err := e.translate(&duckErr{Type: "FATAL", Message: "database has been invalidated because of " + e.o.CacheDir}, old, nil)
+	old, err := e.quick.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.translate(&duckErr{Type: "FATAL", Message: "database has been invalidated because of " + e.o.CacheDir}, old, nil)
 	if code(err) != "INTERNAL" || strings.Contains(err.Error(), e.o.CacheDir) {
 		t.Fatal(err)
 	}
-	if e.in == old {
+	if e.quick.in[0] == old {
 		t.Fatal("still the old instance")
 	}
 	if lines, _, err := run(e, "SELECT CURRENT_USER", noTables); err != nil || lines[0] != `"ana"` {
@@ -201,7 +210,7 @@ func TestReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	old.workers <- c
-	e.release(old)
+	e.quick.release(old)
 }
 
 func TestParams(t *testing.T) {

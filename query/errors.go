@@ -43,7 +43,16 @@ func (e *Engine) failure(ctx, limited context.Context, err error, in *instance, 
 	if limited.Err() != nil && errors.Is(context.Cause(limited), errTimeout) {
 		return &Error{Code: "STATEMENT_TIMEOUT", Message: "the statement took longer than " + e.o.QueryTimeout.String() + ", the limit of one statement", Pos: -1, Cause: err}
 	}
+	if err == errStuck { // not one that says that there are many
+		return &Error{Code: "STATEMENT_TIMEOUT", Message: "the statement could not be interrupted, so it was given up", Pos: -1, Cause: err}
+	}
 	return e.translate(err, in, o)
+}
+
+// outOfMemory says whether a statement ended because its instance has no more memory.
+func outOfMemory(err error) bool {
+	var d *duckErr
+	return errors.As(err, &d) && strings.EqualFold(d.Type, "out of memory")
 }
 
 // kinds says what the types of DuckDB's errors are to a client. What is not here is
@@ -75,7 +84,7 @@ func (e *Engine) translate(err error, in *instance, o *origin) error {
 	}
 	kind := strings.ToLower(d.Type)
 	if (kind == "fatal" || kind == "internal") && in != nil {
-		e.replace(in)
+		in.lane.replace(in)
 	}
 	code, ok := kinds[kind]
 	if !ok || strings.Contains(err.Error(), "reading buffered rows failed") {

@@ -123,7 +123,7 @@ func TestFilterFails(t *testing.T) {
 // TestFilterOfOddConditions binds what the tree of the binder may not know how to say.
 func TestFilterOfOddConditions(t *testing.T) {
 	e := open(t, Options{})
-	in := e.in
+	in := e.quick.in[0]
 	var rows []*row.Row
 	for i := range 10 {
 		r := &row.Row{Seq: row.Seq(i + 1), Schema: 1, Values: make([]row.Value, len(liveSchema.Columns))}
@@ -157,7 +157,7 @@ func TestFilterOfOddConditions(t *testing.T) {
 			t.Errorf("%s: %v, %v, expected %v", where, got, err, want)
 		}
 	}
-	if e.in != in {
+	if e.quick.in[0] != in {
 		t.Error("a condition broke DuckDB")
 	}
 }

@@ -245,8 +245,11 @@ func TestBehindTheGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := open(t, Options{CacheDir: dir})
-	in := e.acquire()
-	defer e.release(in)
+	in, err := e.quick.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.quick.release(in)
 	c := <-in.workers
 	defer func() { in.workers <- c }()
 	for _, q := range []string{

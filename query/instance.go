@@ -35,8 +35,9 @@ type instance struct {
 	all     []*conn
 	running sync.Map // connection id → *statement
 
-	refs   int  // statements using it; guarded by Engine.mu
-	broken bool // guarded by Engine.mu
+	lane   *lane
+	refs   int  // statements using it; guarded by lane.mu
+	broken bool // guarded by lane.mu
 }
 
 // A conn is one DuckDB connection.

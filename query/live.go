@@ -302,8 +302,9 @@ func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	sp := f.splice(rows)
 	session := f.session
 	session.Now = time.Now()
-	res, err := f.e.execute(limited, sp.text, &statement{sources: sp.sources, session: session}, nil,
-		func(_ *mapping.Result, chunk mapping.DataChunk) error {
+	res, err := f.e.execute(limited, &task{
+		text: sp.text, st: &statement{sources: sp.sources, session: session}, plan: f.plan,
+		each: func(_ *mapping.Result, chunk mapping.DataChunk) error {
 			data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
 			for i := range int(mapping.DataChunkGetSize(chunk)) {
 				ok[*at[int64](data, i)] = true
@@ -311,9 +312,12 @@ func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 			mapping.DestroyDataChunk(&chunk)
 			return nil
 		},
-		func(err error, in *instance) error {
+		again: func() { clear(ok) },
+		failed: func(err error, in *instance) error {
 			return f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
-		}, func(bool) {})
+		},
+		cleanup: func(bool) {},
+	})
 	if err != nil {
 		return nil, err
 	}

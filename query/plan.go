@@ -179,8 +179,11 @@ func multiplies(n node) bool {
 
 // parse gives the tree of the one SELECT in text.
 func (e *Engine) parse(text string, tokens []token) (node, error) {
-	in := e.acquire()
-	defer e.release(in)
+	in, err := e.quick.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer e.quick.release(in)
 	c := <-in.parsers
 	defer func() { in.parsers <- c }()
 	raw, err := c.parse(text)

@@ -150,3 +150,9 @@ func (r *Rows) Close() {
 		r.drop()
 	}
 }
+
+// clear makes a result as empty as a new one.
+func (r *Rows) clear() {
+	r.Close()
+	*r = Rows{e: r.e, rowsMax: r.rowsMax, bytesMax: r.bytesMax}
+}

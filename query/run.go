@@ -165,7 +165,7 @@ func (e *Engine) query(ctx context.Context, p *Plan, prefix string, rels []*Rela
 	limited, cancel := context.WithTimeoutCause(ctx, e.o.QueryTimeout, errTimeout)
 	defer cancel()
 	rows := &Rows{e: e, rowsMax: e.o.ResultRowsMax, bytesMax: e.o.ResultBytesMax}
-	j := job{plan: p, prefix: prefix, rels: rels, params: params, session: session, rowsMax: e.o.ResultRowsMax, each: rows.add, failed: rows.Close}
+	j := job{plan: p, prefix: prefix, rels: rels, params: params, session: session, rowsMax: e.o.ResultRowsMax, each: rows.add, failed: rows.Close, again: rows.clear}
 	res, reads, err := e.run(ctx, limited, &j)
 	if err != nil {
 		return nil, nil, err
@@ -185,6 +185,8 @@ type job struct {
 	rowsMax int64                                          // one more row is the last; 0: no limit
 	each    func(*mapping.Result, mapping.DataChunk) error // takes over a piece of the result
 	failed  func()                                         // lets go of what each has taken; called at most once, after the last each
+	again   func()                                         // the same, and each comes again from the first piece
+	lane    *lane                                          // nil: quick, then slow
 }
 
 // run runs j until limited is done, which is ctx or ends before it. The caller destroys the result.
@@ -219,17 +221,20 @@ func (e *Engine) run(ctx, limited context.Context, j *job) (*mapping.Result, []r
 	for i := range sp.pieces {
 		sp.pieces[i].at += len(j.prefix)
 	}
-	res, err := e.execute(limited, sp.text, &statement{sources: sp.sources, session: j.session},
-		func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) }, j.each,
-		func(err error, in *instance) error {
+	res, err := e.execute(limited, &task{
+		text: sp.text, st: &statement{sources: sp.sources, session: j.session}, lane: j.lane, plan: p,
+		bind: func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) },
+		each: j.each, again: j.again,
+		failed: func(err error, in *instance) error {
 			return e.failure(ctx, limited, err, in, &origin{plan: p, rels: j.rels, spliced: sp})
 		},
-		func(ok bool) {
+		cleanup: func(ok bool) {
 			release()
 			if !ok {
 				j.failed()
 			}
-		})
+		},
+	})
 	if err != nil {
 		return nil, nil, err
 	}

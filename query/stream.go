@@ -19,11 +19,11 @@ type Sink interface {
 
 // Stream runs p as [Engine.Query] does and hands its rows to sink as DuckDB makes them,
 // a few thousand at a time, so that results of any size need little memory. It has no
-// limit of rows, bytes or time but ctx's, and holds one of the turns of the engine all
-// the while. The error is an *Error, ctx's or the sink's.
+// limit of rows, bytes or time but ctx's, and holds one of the turns of streams all the
+// while. The error is an *Error, ctx's or the sink's.
 func (e *Engine) Stream(ctx context.Context, p *Plan, rels []*Relation, params []row.Value, s Session, sink Sink) error {
 	st := &stream{ctx: ctx, sink: sink}
-	j := job{plan: p, rels: rels, params: params, session: s, each: st.add, failed: func() {}}
+	j := job{plan: p, rels: rels, params: params, session: s, each: st.add, failed: func() {}, lane: e.stream}
 	res, _, err := e.run(ctx, ctx, &j)
 	if err != nil {
 		if failure := st.end(); failure != nil {

@@ -132,7 +132,11 @@ type queryConfig struct {
 	MemoryBytes        byteSize      `koanf:"memory_bytes"`
 	Threads            int           `koanf:"threads"`
 	Concurrency        int           `koanf:"concurrency"`
+	QuickTime          time.Duration `koanf:"quick_time"`
+	SlowConcurrency    int           `koanf:"slow_concurrency"`
+	UserConcurrency    int           `koanf:"user_concurrency"`
 	WaitersMax         int           `koanf:"waiters_max"`
+	UserWaitersMax     int           `koanf:"user_waiters_max"`
 	Timeout            time.Duration `koanf:"timeout"`
 	ResultRowsMax      int64         `koanf:"result_rows_max"`
 	ResultBytesMax     byteSize      `koanf:"result_bytes_max"`
@@ -178,7 +182,7 @@ func defaultConfig() config {
 		Lake: lakeConfig{CacheBytesMax: 4 * gib, PartialMin: 16 * mib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2,
 			PackPartitionsMin: lake.PackPartitionsDefault, PackRowsMax: 1000, PackBytesMax: mib / 4, PackAge: 24 * time.Hour},
 		Query: queryConfig{
-			MemoryBytes: gib, Threads: 2, Concurrency: 4, WaitersMax: 1_000,
+			MemoryBytes: gib, Threads: 2, Concurrency: 4, QuickTime: 100 * time.Millisecond, SlowConcurrency: 2, UserConcurrency: 3, WaitersMax: 1_000, UserWaitersMax: 500,
 			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib, OpenResultBytesMax: 512 * mib,
 		},
 		Live:  liveConfig{QueueBytesMax: 8 * mib},
@@ -215,7 +219,9 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 			PackPartitionsMin: c.Lake.PackPartitionsMin, PackRowsMax: c.Lake.PackRowsMax, PackBytesMax: int64(c.Lake.PackBytesMax), PackAge: c.Lake.PackAge,
 		},
 		Query: query.Options{
-			MemoryBytes: int64(c.Query.MemoryBytes), Threads: c.Query.Threads, Concurrency: c.Query.Concurrency, WaitersMax: c.Query.WaitersMax,
+			MemoryBytes: int64(c.Query.MemoryBytes), Threads: c.Query.Threads, Concurrency: c.Query.Concurrency,
+			QuickTime: c.Query.QuickTime, SlowConcurrency: c.Query.SlowConcurrency, UserConcurrency: c.Query.UserConcurrency,
+			WaitersMax: c.Query.WaitersMax, UserWaitersMax: c.Query.UserWaitersMax,
 			QueryTimeout: c.Query.Timeout, ResultRowsMax: c.Query.ResultRowsMax, ResultBytesMax: int64(c.Query.ResultBytesMax),
 			OpenResultBytesMax: int64(c.Query.OpenResultBytesMax),
 		},
