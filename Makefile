@@ -16,7 +16,7 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake fuzz nightly e2e interop clean
+.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake bench-live fuzz nightly e2e interop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ bench: build ## print speed as ratios to raw Pebble and raw DuckDB, and of large
 
 bench-lake: build ## print the speed of flush, packs, start, backup and of many small files, on a folder and MinIO
 	@KALAMDB_MINIO_BIN=$$(go run -C minio-dev . --print-program) go run ./bench -bin $(BIN) -only lake
+
+bench-live: build ## print the speed of live queries in large numbers, and draw docs/live-*.svg
+	@go run ./bench -bin $(BIN) -only livemany -seconds 3 -charts docs
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -11,8 +11,9 @@ import (
 
 // A report is a table of measurements with what was asked of them.
 type report struct {
-	title string
-	rows  []table.Row
+	title  string
+	rows   []table.Row
+	charts string // folder for drawings; "": none
 }
 
 // ratio adds a line: ours against raw, and the limit of ours/raw (upper if most,

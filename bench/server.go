@@ -30,9 +30,10 @@ type server struct {
 	ready time.Duration // until it said that it answers
 }
 
-// startServer runs the binary, or without one a server inside this process. Either
-// way clients reach it over TCP.
-func startServer(ctx context.Context, bin string) (_ *server, err error) {
+// startServer runs the binary with the given settings (KEY=value) in its environment, or
+// without a binary a server inside this process, which takes none. Either way clients
+// reach it over TCP.
+func startServer(ctx context.Context, bin string, settings ...string) (_ *server, err error) {
 	dir, err := os.MkdirTemp("", "kalamdb-bench")
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func startServer(ctx context.Context, bin string) (_ *server, err error) {
 	if err := ln.Close(); err != nil {
 		return nil, err
 	}
-	return s, s.startProcess(ctx, bin)
+	return s, s.startProcess(ctx, bin, settings...)
 }
 
 // startHere runs the server in this process.
@@ -82,12 +83,13 @@ func (s *server) startHere(ctx context.Context, ln net.Listener) error {
 }
 
 // startProcess runs the binary.
-func (s *server) startProcess(ctx context.Context, bin string) error {
+func (s *server) startProcess(ctx context.Context, bin string, settings ...string) error {
 	data := filepath.Join(s.dir, "data")
 	cmd := exec.CommandContext(ctx, bin, "serve", "--data-dir", data, "--listen", s.addr, "--log-level", "warn")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), settings...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
