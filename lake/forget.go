@@ -15,8 +15,9 @@ const forgetWait = 20 * time.Millisecond // between two looks whether readers ha
 
 // Forget removes all files of a partition, from the log and then from bucket and cache, without
 // waiting for Grace; also those that were removed before, and those of failed flushes that no
-// entry names. Packs are written again without the rows of the user. It waits for the readers of the files until ctx is done. What it returns were
-// the committed ones. The watermark stays.
+// entry names. Packs are written again without the rows of the user. It waits for a compaction
+// of the table that is under way, and for the readers of the files, until ctx is done. What it
+// returns were the committed ones. The watermark stays.
 func (l *Lake) Forget(ctx context.Context, p row.Partition) ([]*File, error) {
 	t, err := l.known(ctx, p.Table.ID)
 	if err != nil {
@@ -25,6 +26,14 @@ func (l *Lake) Forget(ctx context.Context, p row.Partition) ([]*File, error) {
 	files, packs, err := l.forget(ctx, t, p.User)
 	if err != nil {
 		return nil, fmt.Errorf("forget %s: %w", p, err)
+	}
+	// A compaction that is under way reads files that erase deletes and writes rows of the
+	// user to others. At its end it finds that they are of no use; later ones do not see him.
+	select {
+	case <-t.compacting:
+		t.compacting <- struct{}{}
+	case <-ctx.Done():
+		return nil, fmt.Errorf("forget %s: a compaction of the table is under way: %w", p, ctx.Err())
 	}
 	for {
 		left, err := l.erase(ctx, t, p.User, packs)
