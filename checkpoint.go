@@ -44,7 +44,7 @@ func hashRow(scratch, object []byte) (_ []byte, hash uint64, err error) {
 type prover struct {
 	every   time.Duration
 	base    row.Seq // of the snapshot: changes up to it are in the result
-	seq     row.Seq // of the newest event
+	seq     row.Seq // of the newest event, or what it is known to have come to
 	result  Checkpoint
 	scratch []byte
 
@@ -91,25 +91,38 @@ func (p *prover) apply(e *Event) error {
 }
 
 // next is next of the subscription with checkpoints in between. One is sent when it is due
-// and something has changed since the last, never inside a commit.
-func (p *prover) next(ctx context.Context, next func(context.Context) (Event, error)) (Event, error) {
-	if p.stale && !p.open && p.seq >= p.base && !time.Now().Before(p.due) {
-		return p.checkpoint(), nil
+// and something has changed since the last, never inside a commit, and not before all that
+// led to the snapshot was delivered: either an event of after it was, or caughtUp says so.
+func (p *prover) next(ctx context.Context, next func(context.Context) (Event, error), caughtUp func() bool) (Event, error) {
+	for patience := p.every; ; patience *= 2 {
+		if !p.stale || p.open {
+			return p.applied(next(ctx))
+		}
+		until := p.due
+		if p.seq < p.base {
+			if caughtUp() {
+				p.seq = p.base
+			} else if later := time.Now().Add(patience); until.Before(later) {
+				until = later // reading what was takes its time
+			}
+		}
+		if p.seq >= p.base && !time.Now().Before(until) {
+			return p.checkpoint(), nil
+		}
+		wait, cancel := context.WithDeadline(ctx, until)
+		e, err := next(wait)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return p.applied(e, err)
+		}
 	}
-	wait, cancel := ctx, func() {}
-	if p.stale && !p.open {
-		wait, cancel = context.WithDeadline(ctx, p.due)
+}
+
+func (p *prover) applied(e Event, err error) (Event, error) {
+	if err != nil {
+		return e, err
 	}
-	e, err := next(wait)
-	cancel()
-	switch {
-	case err == nil:
-		return e, p.apply(&e)
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && p.stale && !p.open:
-		p.seq = max(p.seq, p.base) // nothing was left to deliver
-		return p.checkpoint(), nil
-	}
-	return e, err
+	return e, p.apply(&e)
 }
 
 func (p *prover) checkpoint() Event {
@@ -127,6 +140,9 @@ func (s *Subscription) prove(ctx context.Context, st *statement, req SubscribeRe
 		return fail(CodeInvalidRequest, "checkpoint_ms is for live queries whose condition leaves %s alone", row.ColDeleted)
 	}
 	p := &prover{every: req.CheckpointEvery, base: s.Seq, seq: s.Seq, due: time.Now(), stale: true}
+	if s.coalescer != nil {
+		s.coalescer.base = p.base
+	}
 	if req.FromSeq != nil {
 		p.seq = *req.FromSeq
 		p.due = p.due.Add(p.every) // what was missed comes first

@@ -133,7 +133,7 @@ func TestCheckpoints(t *testing.T) {
 		mustExec(t, db, "root", "FLUSH ALL; COMPACT TABLE app.n")
 		ask.LastRows, ask.FromSeq, ask.Epoch = 0, &c.seq, epoch
 		cursor := c.seq
-		ask.FromSeq = &cursor
+		ask.FromSeq, ask.Coalesce = &cursor, columns != "*"
 		sub = subscribe(t, db, "alice", ask)
 		some(20)
 		c.follow(sub, sub.Seq)

@@ -3,14 +3,20 @@ package kalamdb
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"kalamdb/live"
 	"kalamdb/row"
 )
 
+// coalesceBytesMax is how much of one commit is taken before it has come to its end, as
+// that of a large insert is read from the change log in pieces.
+const coalesceBytesMax = 8 << 20
+
 // A coalescer makes one change of all that wait for the same primary key. It takes only
-// what waits already, in whole commits: a client that keeps up gets every change.
+// what waits already, in whole commits unless one is too large: a client that keeps up gets
+// every change.
 //
 // Of each key it keeps the row that the client has, if it has one, and the newest one. So
 // an INSERT and its DELETE are nothing, a DELETE and an INSERT are an UPDATE, and of many
@@ -18,9 +24,12 @@ import (
 type coalescer struct {
 	sub    *live.Subscription
 	schema *row.Schema
-	rows   int // most of one event
+	rows   int     // most of one event
+	base   row.Seq // changes up to here and later ones are not made one
 
-	ready []*live.Event
+	waiting []*live.Event // taken and not coalesced
+	bytes   int           // of waiting
+	ready   []*live.Event
 }
 
 // A coalesced is what happened to one row.
@@ -44,20 +53,48 @@ func (c *coalescer) next(ctx context.Context) (*live.Event, error) {
 	return e, nil
 }
 
-// take is what waits, at least one event and to the end of a commit.
-func (c *coalescer) take(ctx context.Context) (waiting []*live.Event, err error) {
+// take is what waits: at least one event, to the end of a commit if that is not too far.
+// What it has when it fails it keeps for the next call.
+func (c *coalescer) take(ctx context.Context) ([]*live.Event, error) {
 	for {
+		n := len(c.waiting)
 		var e *live.Event
-		if n := len(waiting); n > 0 && waiting[n-1].TxnLast {
-			e, err = c.sub.Poll()
-			if e == nil || err != nil {
-				return waiting, nil // an end is told again
+		var err error
+		if n > 0 && c.waiting[n-1].TxnLast {
+			if e, err = c.sub.Poll(); e == nil || err != nil {
+				return c.taken(), nil // an end is told again
 			}
 		} else if e, err = c.sub.Next(ctx); err != nil {
+			if ended := (*live.EndedError)(nil); n > 0 && errors.As(err, &ended) {
+				return c.taken(), nil // the client resumes after them
+			}
 			return nil, err
 		}
-		waiting = append(waiting, e)
+		switch {
+		case n > 0 && c.waiting[n-1].Seq <= c.base && e.Seq > c.base:
+			waiting := c.taken()
+			c.add(e)
+			return waiting, nil
+		case c.add(e) > coalesceBytesMax:
+			return c.taken(), nil
+		}
 	}
+}
+
+func (c *coalescer) add(e *live.Event) (bytes int) {
+	c.waiting = append(c.waiting, e)
+	for _, rows := range [][]*row.Row{e.Rows, e.Old, e.Gone} {
+		for _, r := range rows {
+			c.bytes += r.Bytes()
+		}
+	}
+	return c.bytes
+}
+
+func (c *coalescer) taken() []*live.Event {
+	waiting := c.waiting
+	c.waiting, c.bytes = nil, 0
+	return waiting
 }
 
 // coalesce makes events of the rows that changed, in the order of their last changes.
@@ -113,7 +150,8 @@ func (c *coalescer) coalesce(waiting []*live.Event) []*live.Event {
 		}
 	}
 	if n := len(events); n > 0 {
-		events[n-1].TxnLast, events[n-1].Seq = true, waiting[len(waiting)-1].Seq
+		last := waiting[len(waiting)-1]
+		events[n-1].TxnLast, events[n-1].Seq = last.TxnLast, last.Seq
 	}
 	return events
 }

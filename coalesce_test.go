@@ -1,7 +1,11 @@
 package kalamdb_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"kalamdb"
 )
@@ -42,5 +46,33 @@ func TestCoalesce(t *testing.T) {
 	}
 	if sub.Seq >= last {
 		t.Error("the test has no changes")
+	}
+}
+
+// A reader that goes away for a moment, as one with checkpoints does again and again, gets
+// all of a commit that is read in pieces.
+func TestCoalesceInPieces(t *testing.T) {
+	const rows = 30_000
+	db := openDB(t, kalamdb.Options{DataDir: t.TempDir()})
+	mustExec(t, db, "root", "CREATE NAMESPACE app; CREATE USER TABLE app.n (id INT PRIMARY KEY, a TEXT)")
+	sub := subscribe(t, db, "alice", kalamdb.SubscribeRequest{SQL: "SELECT id FROM app.n", Coalesce: true})
+	mustExec(t, db, "alice", fmt.Sprintf("INSERT INTO app.n SELECT i, 'abcdefghijklmnopqrstuvwxyz' FROM range(%d) r(i)", rows))
+	got := 0
+	for wait := time.Millisecond; ; wait += time.Millisecond {
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		e, err := sub.Next(ctx)
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && wait < waitMax:
+			continue
+		case err != nil:
+			t.Fatalf("after %d rows: %v", got, err)
+		}
+		if got += len(e.Rows); e.TxnLast {
+			break
+		}
+	}
+	if got != rows {
+		t.Errorf("%d of %d rows came", got, rows)
 	}
 }

@@ -3,6 +3,7 @@ package kalamdb_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"kalamdb"
@@ -78,6 +79,20 @@ func TestCursorsThatAreRefused(t *testing.T) {
 		if e == nil || e.OldestSeq != 0 {
 			t.Errorf("%s: %+v", what, e)
 		}
+	}
+	mustExec(t, db, "root", "FORGET USER 'alice'") // of whom nothing was written since the cursor
+	if ask(last, sub.Epoch) == nil || ask(last, "") == nil {
+		t.Error("who is forgotten has a cursor still")
+	}
+	begun := subscribe(t, db, "alice", kalamdb.SubscribeRequest{SQL: "SELECT text FROM app.messages", QueryID: "begun"})
+	if e := ask(begun.Seq, begun.Epoch); e != nil {
+		t.Errorf("a cursor of after it: %v", e)
+	}
+	begun.Close()
+	sub.Close()
+	mustExec(t, db, "root", "DROP TABLE app.messages; "+strings.TrimPrefix(createMessages, "CREATE NAMESPACE app;"))
+	if ask(begun.Seq, begun.Epoch) == nil {
+		t.Error("a cursor of a table is taken for another one of its name")
 	}
 	_, err := db.Subscribe(context.Background(), kalamdb.SubscribeRequest{SQL: "SELECT text FROM app.messages", As: principal("alice"), ConnectionID: "c", QueryID: "q", Epoch: sub.Epoch})
 	wantCode(t, err, kalamdb.CodeInvalidRequest)

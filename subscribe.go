@@ -110,7 +110,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	if err != nil {
 		return nil, err
 	}
-	out.Seq, out.Epoch = snap.Seq(), db.buffer.Reign()
+	out.Seq, out.Epoch = snap.Seq(), fmt.Sprintf("%s%c%x", db.buffer.Reign(), epochSeparator, t.Ref.ID)
 	if req.Coalesce {
 		out.coalescer = &coalescer{sub: sub, schema: spec.Schema, rows: req.BatchRows}
 	}
@@ -207,7 +207,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		return live.Spec{}, nil, err
 	}
 	if filter != nil {
-		sel.Filter = filter
+		sel.Filter, sel.Deleted = filter, slices.Contains(plan.Uses, row.ColDeleted)
 		for _, e := range filter.Equalities() {
 			sel.Equal = append(sel.Equal, live.Equality{Column: e.Column, Values: e.Values})
 		}
@@ -262,10 +262,18 @@ func liveColumn(t *catalog.Table, name string) (int, string, error) {
 	return j, t.Schema().Columns[j].Type.String(), nil
 }
 
+// epochSeparator is between the reign of the server and the table in an epoch: a table that
+// was dropped and created again has another history.
+const epochSeparator = '-'
+
 // resume has the hub replay the change log up to the snapshot.
 func (s *Subscription) resume(ctx context.Context, req SubscribeRequest) error {
 	from := *req.FromSeq
-	if err := s.db.buffer.CheckCursor(req.Epoch, from); err != nil {
+	reign, table, of := strings.Cut(req.Epoch, string(epochSeparator))
+	if _, mine, _ := strings.Cut(s.Epoch, string(epochSeparator)); of && table != mine {
+		return &ingest.ForeignError{After: from, Newest: s.Seq}
+	}
+	if err := s.db.buffer.CheckCursor(reign, from); err != nil {
 		return err
 	}
 	s.Resumed = true
@@ -346,7 +354,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		return ev, nil
 	}
 	if s.prover != nil {
-		return s.prover.next(ctx, s.nextChange)
+		return s.prover.next(ctx, s.nextChange, s.caughtUp)
 	}
 	return s.nextChange(ctx)
 }
@@ -359,6 +367,11 @@ func (s *Subscription) nextChange(ctx context.Context) (Event, error) {
 		return s.event(s.coalescer.next(ctx))
 	}
 	return s.event(s.sub.Next(ctx))
+}
+
+// caughtUp says that nothing of before the subscription is still to be delivered.
+func (s *Subscription) caughtUp() bool {
+	return s.sub.Live() && (s.coalescer == nil || len(s.coalescer.waiting)+len(s.coalescer.ready) == 0)
 }
 
 // nextOnly says that Next has to be called: there is work to do with each event, or a

@@ -98,9 +98,10 @@ func (b *Buffer) forgetBuffered(ctx context.Context, ref row.Partition) (f Forgo
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.epochs++
+		b.node.last++ // a cursor may be the last of before: the first of after is another one
 		p := b.parts[idOf(ref)]
 		if p == nil {
-			b.floors.epoch = b.epochs
+			b.floors.epoch, b.floors.trimmed = b.epochs, b.node.last
 			must(g.batch.Set(keyFloors, b.floors.append(nil), nil))
 			return
 		}

@@ -31,7 +31,7 @@ type reign struct {
 type ForeignError struct{ After, Newest row.Seq }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("the cursor %d is of another server or of a lost history; the newest change here is %d", e.After, e.Newest)
+	return fmt.Sprintf("the cursor %d is of another server or table, or of a lost history; the newest change here is %d", e.After, e.Newest)
 }
 
 // Reign names the running reign: a cursor is a Seq together with it.

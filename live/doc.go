@@ -18,9 +18,9 @@
 //	                   with _deleted true and the _seq and _updated of the change
 //	                   that moved it out; what it became is not the client's business
 //
-// A real DELETE is an event if the row matched before or after it, with the full
-// last values and _deleted true. Neighbouring changes of one commit that give the
-// same kind of event are one event.
+// A real DELETE is an event if the row matched before it, or after it for a filter that
+// looks at _deleted, with the full last values and _deleted true. Neighbouring changes of
+// one commit that give the same kind of event are one event.
 //
 // How a subscription begins without a gap:
 //

@@ -114,7 +114,11 @@ func (v *Selection) appendEvents(events []*Event, mine int, b *row.Batch, after 
 			continue
 		}
 		old := c.Old != nil && verdict.next()
-		op, left := transition(c.Op, old, verdict.next())
+		now := verdict.next()
+		if c.Op == row.Delete && c.Old != nil && !v.Deleted {
+			now = old // its new _seq and _updated are not those of a row that is there
+		}
+		op, left := transition(c.Op, old, now)
 		if op == 0 {
 			continue
 		}

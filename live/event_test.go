@@ -65,12 +65,14 @@ func TestLeftFilterRow(t *testing.T) {
 	}
 }
 
-// A filter over system columns sees both versions of a deleted row.
+// Only a filter that looks at _deleted sees both versions of a deleted row.
 func TestDeleteMatchesBeforeOrAfter(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
 		hub := NewHub(Options{})
 		st := newStore(hub)
-		s := subscribe(t, hub, testSpec("a", "ana", rowFilter(func(r *row.Row) bool { return r.Deleted == deleted })))
+		spec := testSpec("a", "ana", rowFilter(func(r *row.Row) bool { return r.Deleted == deleted }))
+		spec.Deleted = true
+		s := subscribe(t, hub, spec)
 		s.Start(0)
 		st.commit("ana", write{"k", 1})
 		st.commit("ana", write{"k", gone})
@@ -78,6 +80,23 @@ func TestDeleteMatchesBeforeOrAfter(t *testing.T) {
 			expect(t, s, "INSERT k=1 @1")
 		}
 		expect(t, s, "DELETE k=1(deleted) @2")
+		idle(t, s)
+	}
+}
+
+// What a DELETE makes of the system columns does not bring a row into a filter, nor hide
+// that it was there.
+func TestDeleteMatchesBefore(t *testing.T) {
+	for _, was := range []bool{false, true} {
+		hub := NewHub(Options{})
+		st := newStore(hub)
+		s := subscribe(t, hub, testSpec("a", "ana", rowFilter(func(r *row.Row) bool { return (r.Seq <= 1) == was })))
+		s.Start(1)
+		st.commit("ana", write{"k", 1})
+		st.commit("ana", write{"k", gone})
+		if was {
+			expect(t, s, "DELETE k=1(deleted) @2")
+		}
 		idle(t, s)
 	}
 }

@@ -175,6 +175,57 @@ func TestPoll(t *testing.T) {
 	})
 }
 
+// While a reader is in Next, as ErrBehind asks for, nobody is told to Poll: that would be
+// two readers at once.
+func TestNobodyPollsBesideNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := NewHub(Options{})
+		st := newStore(hub)
+		s := subscribe(t, hub, testSpec("a", "ana", where(func(n int64) bool { return n > 100 })))
+		if err := s.Replay(t.Context(), st, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		if s.Live() {
+			s.Notify(func() { told++ })
+		}
+		if e, err := s.Poll(); e != nil || err != nil {
+			t.Fatalf("%v, %v", e, err)
+		}
+		st.publish = make(chan *row.Batch, 1)
+		st.commit("ana", write{"k", 1}) // nothing for the filter
+		hub.CommittedBulk(testPartition("ana"), 1)
+		settle(hub)
+		if _, err := s.Poll(); told != 2 || err != ErrBehind {
+			t.Fatalf("told %d times, %v", told, err)
+		}
+		got := make(chan string)
+		go func() {
+			e, err := s.Next(t.Context())
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			got <- describe(e)
+		}()
+		synctest.Wait()
+		st.publish = nil
+		st.commit("ana", write{"k", 200})
+		if e := <-got; e != "UPDATE k=200<1 @2" && e != "INSERT k=200 @2" {
+			t.Errorf("Next gave %s", e)
+		}
+		if told != 2 {
+			t.Errorf("told %d times while Next waited", told)
+		}
+		if s.Live() {
+			s.Notify(func() { told++ })
+		}
+		if told != 3 {
+			t.Errorf("told %d times, expected once more", told)
+		}
+	})
+}
+
 // The subscriptions of a connection share the room for what waits.
 func TestConnectionsShareRoom(t *testing.T) {
 	hub := NewHub(Options{QueueBytesMax: 10_000})

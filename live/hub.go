@@ -79,6 +79,7 @@ type Selection struct {
 	SchemaAt  func(version uint32) *row.Schema
 	Uses      []row.ColumnID // the columns that Columns and Filter look at
 	Filter    Filter         // nil: every row
+	Deleted   bool           // Filter looks at _deleted: a deleted row may pass
 	Equal     []Equality     // each of them holds for every row that passes Filter
 	BatchRows int            // most rows of one Event; 0: no limit
 	Expired   bool           // of a stream: a DELETE for each event that is over

@@ -234,20 +234,24 @@ func (s *Subscription) Next(ctx context.Context) (*Event, error) {
 }
 
 // Poll is Next that neither waits nor reads the change log: nil means that there is
-// nothing now. [ErrBehind] asks for Next, until [Subscription.Live].
+// nothing now. [ErrBehind] asks for Next, until [Subscription.Live], and then for Notify.
 func (s *Subscription) Poll() (*Event, error) {
 	e, err := s.deliver()
 	if e != nil || err != nil {
 		return e, err
 	}
-	if s.replay != nil && len(s.replay.batches) > 0 {
-		return nil, ErrBehind
+	behind := s.replay != nil && len(s.replay.batches) > 0
+	if !behind {
+		through, err := s.take()
+		if err != nil {
+			return nil, err
+		}
+		behind = through != 0
 	}
-	through, err := s.take()
-	switch {
-	case err != nil:
-		return nil, err
-	case through != 0:
+	if behind {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ready = nil // whoever calls Next is woken by it alone
 		return nil, ErrBehind
 	}
 	return s.deliver()
@@ -263,8 +267,8 @@ func (s *Subscription) Live() bool {
 }
 
 // Notify has ready called when Poll has something to tell, once until Poll has come to
-// the end of it. It is called with a lock held: it must neither block nor call anything
-// of the subscription or the hub.
+// the end of it, or until it says [ErrBehind]. It is called with a lock held: it must
+// neither block nor call anything of the subscription or the hub.
 func (s *Subscription) Notify(ready func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -170,9 +170,13 @@ func (k *socket) read() {
 		if err != nil {
 			k.s.log.Debug("pong", "socket", k.id, "err", err)
 		}
+		k.pace.wait(k.ctx, 1)
 		return nil // a connection that fails, fails here and in write as well
 	})
-	k.conn.SetPongHandler(func(string) error { return k.readDeadline(patience) })
+	k.conn.SetPongHandler(func(string) error {
+		k.pace.wait(k.ctx, 1)
+		return k.readDeadline(patience)
+	})
 	for {
 		if err := k.readDeadline(patience); err != nil {
 			return
