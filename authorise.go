@@ -36,7 +36,7 @@ func (db *DB) authorise(s *statement, early bool) error {
 		return db.gateExpressions(s)
 	case *sql.ExecuteAs:
 		return db.authoriseExecuteAs(s, st, early)
-	case *sql.Begin, *sql.Commit, *sql.Rollback, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery:
+	case *sql.Begin, *sql.Commit, *sql.Rollback, *sql.ShowNamespaces, *sql.ShowTables, *sql.ShowTableStats, *sql.Describe, *sql.Use, *sql.KillLiveQuery, *sql.KillQuery:
 		return nil
 	default:
 		need = auth.DBA

@@ -61,6 +61,9 @@ type DB struct {
 	transfer    TransferOptions
 	dataDir     string
 
+	rate                *query.Allowance
+	statementsPerSecond int // of one user, that rate allows
+
 	flushOnClose     time.Duration
 	statementTimeout time.Duration // of an UPDATE or DELETE, the wait for its turn included
 
@@ -87,7 +90,8 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
 		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
-		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, readOnly: o.ReadOnly, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout}
+		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, readOnly: o.ReadOnly, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout,
+		rate: newRate(o.UserStatementsPerSecond), statementsPerSecond: o.UserStatementsPerSecond}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open database: %w", err), db.Close())

@@ -47,6 +47,8 @@ const (
 	CodeNotReady          = "NOT_READY"
 	CodeTimeout           = "STATEMENT_TIMEOUT"
 	CodeCancelled         = "CANCELLED"
+	CodeKilled            = "KILLED"
+	CodeRateLimited       = "RATE_LIMITED"
 	CodeStorage           = "STORAGE_ERROR"
 	CodeInternal          = "INTERNAL"
 )

@@ -66,9 +66,10 @@ func (db *DB) Exec(ctx context.Context, req Request) ([]Result, error) {
 // runTimed runs one statement, and notes it in system.queries.
 func (db *DB) runTimed(ctx context.Context, s *statement) (Result, error) {
 	started := time.Now()
-	q := db.queries.start(s)
+	ctx, q := db.queries.start(ctx, s)
 	res, err := db.run1(ctx, s)
 	if err != nil {
+		err = killed(ctx, err)
 		db.queries.end(q, 0, asError(err))
 		return Result{}, err
 	}
@@ -108,15 +109,15 @@ func (db *DB) Query(ctx context.Context, req Request) (_ *Rows, err error) {
 	}
 	list[0].now = time.Now()
 	if sel, ok := selected(list[0].Statement); ok {
-		q := db.queries.start(&list[0])
+		ctx, q := db.queries.start(ctx, &list[0])
 		rows, err := db.streamed(ctx, &list[0], sel)
 		if err != nil {
-			failure := db.failed(err, 0)
+			failure := db.failed(killed(ctx, err), 0)
 			db.queries.end(q, 0, failure)
 			return nil, failure
 		}
 		relocated, release := rows.wrap, rows.done
-		rows.wrap = func(err error) error { return db.failed(relocated(err), 0) }
+		rows.wrap = func(err error) error { return db.failed(killed(ctx, relocated(err)), 0) }
 		rows.done = func() {
 			release()
 			db.queries.end(q, rows.count, asError(rows.Err()))
@@ -142,9 +143,15 @@ func (db *DB) prepare(req *Request) ([]statement, error) {
 	if req.As.User == "" {
 		return nil, fail(CodeUnauthenticated, "the request says not who asks")
 	}
+	if err := db.allow(req, 1); err != nil {
+		return nil, err
+	}
 	parsed, err := sql.Parse(req.SQL)
 	if err != nil {
 		return nil, db.failed(err, len(parsed))
+	}
+	if len(parsed) > 1 {
+		db.owe(req, len(parsed)-1)
 	}
 	switch {
 	case len(parsed) == 0:
@@ -242,6 +249,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return db.compactTable(ctx, s, st)
 	case *sql.KillLiveQuery:
 		return Result{}, db.killLiveQuery(s, st)
+	case *sql.KillQuery:
+		return Result{}, db.killQuery(s, st)
 	case *sql.KillJob:
 		if !db.jobs.Kill(st.ID) {
 			return Result{}, fail(CodeNotFound, "no running job %s that could be killed", st.ID).details("system.jobs lists the jobs; a flush cannot be killed")

@@ -42,6 +42,10 @@ type Options struct {
 	// Logger gets what the operator should know. nil discards it.
 	Logger *slog.Logger
 
+	// UserStatementsPerSecond bounds the statements of one user of the role user, who may
+	// save up ten seconds' worth. 0: 5,000.
+	UserStatementsPerSecond int
+
 	Transfer TransferOptions
 
 	Ingest ingest.Options
@@ -99,6 +103,9 @@ func (o Options) complete() (Options, error) {
 	o.Lake.Logger = o.Logger
 	if o.Query.QueryTimeout == 0 {
 		o.Query.QueryTimeout = statementTimeoutDefault
+	}
+	if o.UserStatementsPerSecond <= 0 {
+		o.UserStatementsPerSecond = userStatementsPerSecondDefault
 	}
 	if o.Transfer, err = o.Transfer.complete(abs); err != nil {
 		return o, err

@@ -2,6 +2,8 @@ package kalamdb
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +29,8 @@ type queryRecord struct {
 	text    string
 	started time.Time
 
+	cancel context.CancelCauseFunc
+
 	ended   time.Time // zero while it runs
 	rows    int64     // returned or written
 	failure *Error
@@ -41,13 +45,14 @@ type queryLog struct {
 	next     int            // where in the ring the next one goes
 }
 
-// start records that s runs. The caller calls end once.
-func (l *queryLog) start(s *statement) *queryRecord {
+// start records that s runs, with a context that KILL QUERY ends. The caller calls end once.
+func (l *queryLog) start(ctx context.Context, s *statement) (context.Context, *queryRecord) {
 	text := s.Source()
 	if len(text) > queryTextBytesMax {
 		text = strings.ToValidUTF8(text[:queryTextBytesMax], "")
 	}
 	q := &queryRecord{as: s.req.As, verb: s.Verb(), text: strings.Clone(text), started: s.now} // a clone: the request may be large
+	ctx, q.cancel = context.WithCancelCause(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
@@ -56,11 +61,12 @@ func (l *queryLog) start(s *statement) *queryRecord {
 		l.running = map[uint64]*queryRecord{}
 	}
 	l.running[q.id] = q
-	return q
+	return ctx, q
 }
 
 // end records how q ended; failure is nil if it did what it should.
 func (l *queryLog) end(q *queryRecord, rows int64, failure *Error) {
+	q.cancel(nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q.ended, q.rows, q.failure = time.Now(), rows, failure
@@ -111,7 +117,37 @@ func queryRows(db *DB, as auth.Principal, add func(...row.Value)) {
 		if !own {
 			shown = sql.WithoutLiterals(shown)
 		}
-		add(text(strconv.FormatInt(db.started.UnixMicro(), 36)+"-"+strconv.FormatUint(q.id, 10)), text(string(q.as.User)), text(q.as.Role.String()), text(q.verb), text(shown), text(status), moment(q.started),
+		add(text(db.queryID(q.id)), text(string(q.as.User)), text(q.as.Role.String()), text(q.verb), text(shown), text(status), moment(q.started),
 			row.DoubleValue(float64(until.Sub(q.started).Microseconds())/1000), number(q.rows), code, message, text(db.node))
 	}
+}
+
+// queryID is how system.queries and KILL QUERY name a statement.
+func (db *DB) queryID(n uint64) string {
+	return strconv.FormatInt(db.started.UnixMicro(), 36) + "-" + strconv.FormatUint(n, 10)
+}
+
+// errKilled is the cause of a context that KILL QUERY ended.
+var errKilled = errors.New("killed by KILL QUERY")
+
+// killed is err, unless KILL QUERY is the reason for it.
+func killed(ctx context.Context, err error) error {
+	if context.Cause(ctx) != errKilled || err == nil || asError(err).Code != CodeCancelled {
+		return err
+	}
+	return fail(CodeKilled, "the statement was ended by KILL QUERY")
+}
+
+// killQuery ends a statement that runs: one's own, or anyone's for operators.
+func (db *DB) killQuery(s *statement, st *sql.KillQuery) error {
+	l := &db.queries
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, q := range l.running {
+		if db.queryID(id) == st.ID && (q.as.User == s.req.As.User || s.req.As.Role >= auth.DBA) {
+			q.cancel(errKilled)
+			return nil
+		}
+	}
+	return fail(CodeNotFound, "no statement %s runs", st.ID).details("system.queries lists them")
 }

@@ -53,6 +53,7 @@ var statuses = map[string]int{
 	"ALREADY_EXISTS":      409,
 	"IN_USE":              409,
 	"CONFLICT":            409,
+	"KILLED":              409, // by somebody who meant it: not to be tried again
 	"TOO_LARGE":           413,
 	"RESULT_TOO_LARGE":    413,
 	"BUSY":                429,

@@ -81,11 +81,14 @@ func (p *parser) kill() (Statement, error) {
 		}
 		id, err := p.id("'id' of a live query")
 		return &KillLiveQuery{ID: id}, err
+	case p.accept("QUERY"):
+		id, err := p.id("'id' of a statement")
+		return &KillQuery{ID: id}, err
 	case p.accept("JOB"):
 		id, err := p.id("'id' of a job")
 		return &KillJob{ID: id}, err
 	}
-	return nil, p.unexpected("LIVE QUERY", "JOB")
+	return nil, p.unexpected("LIVE QUERY", "QUERY", "JOB")
 }
 
 func (p *parser) id(what string) (string, error) {

@@ -224,6 +224,11 @@ type (
 		span
 		ID string
 	}
+	// KillQuery is KILL QUERY 'id'.
+	KillQuery struct {
+		span
+		ID string
+	}
 	// KillJob is KILL JOB 'id'.
 	KillJob struct {
 		span
@@ -277,6 +282,7 @@ func (*Insert) Verb() string          { return "INSERT" }
 func (*Update) Verb() string          { return "UPDATE" }
 func (*Delete) Verb() string          { return "DELETE" }
 func (*KillLiveQuery) Verb() string   { return "KILL LIVE QUERY" }
+func (*KillQuery) Verb() string       { return "KILL QUERY" }
 func (*KillJob) Verb() string         { return "KILL JOB" }
 
 // Verb is what the statement would do.

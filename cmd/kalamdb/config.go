@@ -132,6 +132,7 @@ type queryConfig struct {
 	MemoryBytes        byteSize      `koanf:"memory_bytes"`
 	Threads            int           `koanf:"threads"`
 	Concurrency        int           `koanf:"concurrency"`
+	UserPerSecond      int           `koanf:"user_statements_per_second"`
 	QuickTime          time.Duration `koanf:"quick_time"`
 	SlowConcurrency    int           `koanf:"slow_concurrency"`
 	UserConcurrency    int           `koanf:"user_concurrency"`
@@ -182,7 +183,7 @@ func defaultConfig() config {
 		Lake: lakeConfig{CacheBytesMax: 4 * gib, PartialMin: 16 * mib, RowGroupRows: 4096, Grace: time.Hour, Compaction: true, CompactFiles: 8, CompactParallel: 2,
 			PackPartitionsMin: lake.PackPartitionsDefault, PackRowsMax: 1000, PackBytesMax: mib / 4, PackAge: 24 * time.Hour},
 		Query: queryConfig{
-			MemoryBytes: gib, Threads: 2, Concurrency: 4, QuickTime: 100 * time.Millisecond, SlowConcurrency: 2, UserConcurrency: 3, WaitersMax: 1_000, UserWaitersMax: 500,
+			MemoryBytes: gib, Threads: 2, Concurrency: 4, QuickTime: 100 * time.Millisecond, SlowConcurrency: 2, UserConcurrency: 3, WaitersMax: 1_000, UserWaitersMax: 500, UserPerSecond: 5_000,
 			Timeout: time.Minute, ResultRowsMax: 1_000_000, ResultBytesMax: 256 * mib, OpenResultBytesMax: 512 * mib,
 		},
 		Live:  liveConfig{QueueBytesMax: 8 * mib},
@@ -227,6 +228,8 @@ func (c config) database(log *slog.Logger) kalamdb.Options {
 		},
 		Live:  live.Options{QueueBytesMax: int64(c.Live.QueueBytesMax)},
 		Audit: audit.Options{FileBytesMax: int64(c.Audit.FileBytesMax), FilesMax: c.Audit.FilesMax},
+
+		UserStatementsPerSecond: c.Query.UserPerSecond,
 
 		Transfer: kalamdb.TransferOptions{Folders: c.Transfer.Folders, FileBytesMax: int(c.Transfer.FileBytesMax)},
 	}
