@@ -213,6 +213,10 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 		return Result{}, db.alterUser(ctx, s, st)
 	case *sql.DropUser:
 		return Result{}, db.dropUser(ctx, s, st)
+	case *sql.CreateAPIKey:
+		return db.createAPIKey(ctx, s, st)
+	case *sql.DropAPIKey:
+		return Result{}, db.dropAPIKey(ctx, s, st)
 	case *sql.ExecuteAs:
 		return db.executeAs(ctx, s, st)
 	case *sql.Begin:

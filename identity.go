@@ -8,13 +8,16 @@ import (
 )
 
 // Identify is the principal that a token names as the database knows him now: his row
-// in system.users overrides the role of the token, and a token from before his deletion
-// is UNAUTHENTICATED. Exec, Query and Subscribe trust the principal of their request, so
+// in system.users overrides the role of the token, and a token from before his deletion,
+// or an API key that was revoked, is UNAUTHENTICATED. Exec, Query and Subscribe trust the principal of their request, so
 // whoever takes tokens calls it for each of them. It costs two look-ups in memory.
 func (db *DB) Identify(p auth.Principal) (auth.Principal, error) {
 	if deleted := db.catalog.UserDeleted(p.User); !deleted.IsZero() && !p.Issued.After(deleted) {
 		return auth.Principal{}, fail(CodeUnauthenticated, "the user of the token was deleted after it was issued").
 			details("ask for a new token")
+	}
+	if p.Key != "" {
+		return db.identifyKey(p)
 	}
 	p.Role = db.roleOf(p.User, p.Role)
 	return p, nil
@@ -28,14 +31,14 @@ func (db *DB) roleOf(id row.UserID, otherwise auth.Role) auth.Role {
 	return otherwise
 }
 
-// A userWatch is who wants to know that system.users has changed.
+// A userWatch is who wants to know that users or API keys have changed.
 type userWatch struct {
 	mu   sync.Mutex // guards all; nothing else happens under it
 	last int
 	told map[int]func()
 }
 
-// OnUsersChanged has f called after every change of system.users, before the statement
+// OnUsersChanged has f called after every change of system.users and system.api_keys, before the statement
 // that made it is answered: what Identify says may be another answer now. f must not
 // block and must not change users. The caller calls stop in the end.
 func (db *DB) OnUsersChanged(f func()) (stop func()) {

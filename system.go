@@ -99,6 +99,10 @@ func init() { // not an initialiser: information_schema lists the map itself
 			role: auth.DBA, rows: fileRows,
 		},
 		"system.users": {columns: userTableColumns(), role: auth.DBA, hot: userTableRows},
+		"system.api_keys": {
+			columns: append(texts("key_id", "name", "user_id", "role", "created_by"), col("created_at", row.Timestamp), col("expires_at", row.Timestamp)),
+			role:    auth.DBA, rows: apiKeyRows,
+		},
 		"system.audit": {
 			columns: append(append([]row.Column{col("time", row.Timestamp)}, texts("action", "user_id", "role", "as_user")...), texts("statement", "request_id", "remote")...),
 			role:    auth.DBA, rows: auditRows,

@@ -84,7 +84,7 @@ func (db *DB) dropUser(ctx context.Context, s *statement, st *sql.DropUser) erro
 		if err := db.mayChangeUser(s, id, auth.User); err != nil {
 			return asError(err).at(st.Pos)
 		}
-		return db.catalog.DropUsers(ctx, []catalog.UserRow{*old})
+		return db.dropUsers(ctx, []catalog.UserRow{*old})
 	})
 }
 

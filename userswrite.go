@@ -108,7 +108,7 @@ func deleteUsers(ctx context.Context, db *DB, s *statement, st *sql.Delete) (int
 	if err != nil {
 		return 0, err
 	}
-	return len(gone), db.catalog.DropUsers(ctx, gone)
+	return len(gone), db.dropUsers(ctx, gone)
 }
 
 // pickedUser is the user of a picked row; it is catalog.ErrConflict if he has changed

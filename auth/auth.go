@@ -8,6 +8,9 @@
 // other side: `kalamdb token` and the tests make tokens with the secret that the
 // first start of the server wrote.
 //
+// A service may have an API key in the place of a JWT (apikey.go); the catalog keeps its
+// hash, so the database checks it.
+//
 // The user of a request comes from here and from nowhere else. No error names the
 // token, a claim's foreign content or the secret.
 package auth
@@ -55,6 +58,7 @@ type Principal struct {
 	Role    Role
 	Expires time.Time // when the token ends; zero means never
 	Issued  time.Time // when the token was made, zero if it does not say
+	Key     string    // the id of the API key that the token is; "" for a JWT
 }
 
 // ErrToken is wrapped by every error of [Verifier.Verify].

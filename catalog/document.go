@@ -20,6 +20,7 @@ import (
 //	_kalamdb/catalog/tables/<namespace>/<name>.json    the table that has the name, or had it last
 //	_kalamdb/catalog/dropped/<table id>.json           one whose name has been given to another table since
 //	_kalamdb/catalog/users/<shard>.json                the users whose ids hash to the shard: 00 to ff
+//	_kalamdb/catalog/keys/<id>.json                    an API key: its hash and whose it is
 //
 // A document says who wrote it by a random revision, so that a writer whose reply
 // was lost can tell its own work from another's.
@@ -30,6 +31,7 @@ const (
 	tablesFolder     = folder + "tables/"
 	droppedFolder    = folder + "dropped/"
 	usersFolder      = folder + "users/"
+	keysFolder       = folder + "keys/"
 	suffix           = ".json"
 
 	// formatVersion is written into every document. A larger one is from a newer server.
@@ -42,8 +44,8 @@ func tableDoc(namespace, name string) string { return tablesFolder + namespace +
 func droppedDoc(id uint64) string            { return droppedFolder + formatID(id) + suffix }
 func formatID(id uint64) string              { return fmt.Sprintf("%016x", id) }
 
-// A document is the JSON of one object. Exactly one of Namespace, Location, Table and
-// Users is set, or Gone alone.
+// A document is the JSON of one object. Exactly one of Namespace, Location, Table, Users
+// and APIKey is set, or Gone alone.
 type document struct {
 	Format    int            `json:"format"`
 	Revision  string         `json:"revision"`
@@ -52,10 +54,13 @@ type document struct {
 	Location  *locationJSON  `json:"location,omitempty"`
 	Table     *tableJSON     `json:"table,omitempty"`
 	Users     *usersJSON     `json:"users,omitempty"`
+	APIKey    *apiKeyJSON    `json:"api_key,omitempty"`
 	table     *Table         // decoded from Table
 
 	users      *userShard // decoded from Users, which is nil then
 	usersShard uint8      // its number
+
+	apiKey *APIKey // decoded from APIKey
 }
 
 type namespaceJSON struct {
@@ -181,7 +186,7 @@ func decode(object string, body []byte) (*document, error) {
 // check makes sure that d can be used and returns the object it belongs to.
 func (d *document) check(object string) (home string, err error) {
 	parts := 0
-	for _, set := range []bool{d.Gone != nil, d.Namespace != nil, d.Location != nil, d.Table != nil, d.Users != nil} {
+	for _, set := range []bool{d.Gone != nil, d.Namespace != nil, d.Location != nil, d.Table != nil, d.Users != nil, d.APIKey != nil} {
 		if set {
 			parts++
 		}
@@ -198,6 +203,11 @@ func (d *document) check(object string) (home string, err error) {
 		d.usersShard, d.users, err = d.Users.shard()
 		d.Users = nil // one copy in memory is enough
 		return usersDoc(d.usersShard), err
+	case d.APIKey != nil:
+		if d.apiKey, err = d.APIKey.key(); err != nil {
+			return "", err
+		}
+		return keyDoc(d.apiKey.ID), nil
 	case d.Table != nil:
 		if d.table, err = d.Table.table(); err != nil {
 			return "", err

@@ -33,6 +33,7 @@ type state struct {
 	tables     map[tableKey]*Table    // those that are not dropped
 	byID       map[uint64]*Table      // dropped ones too
 	users      [userShards]*userShard // nil for one without users
+	apiKeys    map[string]*APIKey     // by id
 
 	sortedUsers func() []*UserRow // made when first needed
 	version     uint64            // one more than that of the state before
@@ -95,7 +96,7 @@ func (c *Catalog) load(ctx context.Context) error {
 	}
 	s := &state{
 		namespaces: map[string]*namespaceJSON{}, locations: map[string]*locationJSON{},
-		tables: map[tableKey]*Table{}, byID: map[uint64]*Table{},
+		tables: map[tableKey]*Table{}, byID: map[uint64]*Table{}, apiKeys: map[string]*APIKey{},
 	}
 	for i, name := range names {
 		if corrupt[i] != nil {
@@ -171,6 +172,12 @@ func (c *Catalog) derive(s *state, doc *document) {
 		if e := c.entries[usersDoc(doc.usersShard)]; e.doc != nil {
 			s.users[doc.usersShard] = e.doc.users
 		}
+	case doc.apiKey != nil:
+		id := doc.apiKey.ID
+		delete(s.apiKeys, id)
+		if e := c.entries[keyDoc(id)]; e.doc != nil && e.doc.apiKey != nil {
+			s.apiKeys[id] = e.doc.apiKey
+		}
 	case doc.table != nil:
 		ref := doc.table.Ref
 		key := tableKey{ref.Namespace, ref.Name}
@@ -203,6 +210,8 @@ func (c *Catalog) saw(name string, e entry) {
 		s.namespaces = maps.Clone(s.namespaces)
 	} else if strings.HasPrefix(name, locationsFolder) {
 		s.locations = maps.Clone(s.locations)
+	} else if strings.HasPrefix(name, keysFolder) {
+		s.apiKeys = maps.Clone(s.apiKeys)
 	} else if !strings.HasPrefix(name, usersFolder) {
 		s.tables, s.byID = maps.Clone(s.tables), maps.Clone(s.byID)
 	}
@@ -212,7 +221,7 @@ func (c *Catalog) saw(name string, e entry) {
 		}
 	}
 	c.publish(&s)
-	if c.onUsers != nil && strings.HasPrefix(name, usersFolder) {
+	if c.onUsers != nil && (strings.HasPrefix(name, usersFolder) || strings.HasPrefix(name, keysFolder)) {
 		c.onUsers()
 	}
 }

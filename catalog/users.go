@@ -132,7 +132,7 @@ func (s *state) sortUsers() []*UserRow {
 	return all
 }
 
-// OnUsers has f called after every change of users, before the change is answered. f
+// OnUsers has f called after every change of users or API keys, before the change is answered. f
 // must not block and must not change the catalog. Call it before the first change.
 func (c *Catalog) OnUsers(f func()) { c.onUsers = f }
 

@@ -47,6 +47,9 @@ func (f *fakeDB) Identify(p auth.Principal) (auth.Principal, error) {
 	}
 	return f.identify(p)
 }
+func (f *fakeDB) APIKey(string) (auth.Principal, error) {
+	return auth.Principal{}, fail(codeUnauthenticated, "no keys")
+}
 func (f *fakeDB) OnUsersChanged(func()) (stop func()) { return func() {} }
 
 // fakeTokens are the tokens of fakeVerifier: "alice" is the user alice and so on.

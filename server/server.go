@@ -25,6 +25,8 @@ type Database interface {
 	Exec(ctx context.Context, r kalamdb.Request) ([]kalamdb.Result, error)
 	Query(ctx context.Context, r kalamdb.Request) (Rows, error)
 	Subscribe(ctx context.Context, r kalamdb.SubscribeRequest) (*LiveQuery, error)
+	// APIKey is whom an API key belongs to.
+	APIKey(key string) (auth.Principal, error)
 	// Identify says who the principal of a token is now; OnUsersChanged, when to ask again.
 	Identify(p auth.Principal) (auth.Principal, error)
 	OnUsersChanged(f func()) (stop func())

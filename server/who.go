@@ -62,6 +62,9 @@ func (s *Server) claimed(r *http.Request, socket bool) (auth.Principal, error) {
 }
 
 func (s *Server) verify(token string) (auth.Principal, error) {
+	if auth.IsAPIKey(token) {
+		return s.db.APIKey(token)
+	}
 	if s.o.Verifier == nil {
 		return auth.Principal{}, fail(codeUnauthenticated, "the server takes no tokens in this mode")
 	}

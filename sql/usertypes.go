@@ -34,6 +34,26 @@ type (
 	}
 )
 
+// Statements about API keys.
+type (
+	// CreateAPIKey is CREATE API KEY 'name' FOR USER 'id' [WITH (role = 'service', ttl = '90d')].
+	CreateAPIKey struct {
+		span
+		Name    string // for people
+		NamePos int
+		User    string
+		Pos     int               // of User
+		Options map[string]string // keys in lower case
+	}
+	// DropAPIKey is DROP API KEY [IF EXISTS] 'id'.
+	DropAPIKey struct {
+		span
+		ID       string
+		Pos      int
+		IfExists bool
+	}
+)
+
 // Verb is that of the statement inside.
 func (s *ExecuteAs) Verb() string { return s.Inner.Verb() }
 
@@ -45,3 +65,9 @@ func (*AlterUser) Verb() string { return "ALTER USER" }
 
 // Verb is "DROP USER".
 func (*DropUser) Verb() string { return "DROP USER" }
+
+// Verb is "CREATE API KEY".
+func (*CreateAPIKey) Verb() string { return "CREATE API KEY" }
+
+// Verb is "DROP API KEY".
+func (*DropAPIKey) Verb() string { return "DROP API KEY" }

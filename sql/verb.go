@@ -201,6 +201,8 @@ func (p *parser) create(verb token) (Statement, error) {
 		return p.createTable(kind)
 	case p.accept("USER"):
 		return p.createUser()
+	case p.accept("API"):
+		return p.createAPIKey()
 	case p.is("STORAGE"):
 		return p.createLocation()
 	case p.isAny("VIEW", "INDEX", "UNIQUE", "SEQUENCE"):
@@ -210,7 +212,7 @@ func (p *parser) create(verb token) (Statement, error) {
 	case p.isAny("SCHEMA", "DATABASE"):
 		return nil, p.syntax("found "+p.raw()+", expected NAMESPACE", "write CREATE NAMESPACE")
 	}
-	return nil, p.unexpected("NAMESPACE", "USER", "SHARED", "STREAM", "TABLE", "STORAGE")
+	return nil, p.unexpected("NAMESPACE", "USER", "SHARED", "STREAM", "TABLE", "STORAGE", "API KEY")
 }
 
 func (p *parser) alter() (Statement, error) {
@@ -245,6 +247,8 @@ func (p *parser) drop() (Statement, error) {
 		return p.dropTable(kind)
 	case p.accept("USER"):
 		return p.dropUser()
+	case p.accept("API"):
+		return p.dropAPIKey()
 	case p.is("STORAGE"):
 		return p.dropLocation()
 	case p.accept("BACKUP"):
@@ -254,5 +258,5 @@ func (p *parser) drop() (Statement, error) {
 	case p.isAny("SCHEMA", "DATABASE"):
 		return nil, p.syntax("found "+p.raw()+", expected NAMESPACE", "write DROP NAMESPACE")
 	}
-	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "SHARED", "STREAM", "STORAGE", "BACKUP")
+	return nil, p.unexpected("NAMESPACE", "TABLE", "USER", "SHARED", "STREAM", "STORAGE", "API KEY", "BACKUP")
 }

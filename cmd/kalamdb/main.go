@@ -3,6 +3,8 @@
 //	kalamdb serve    run a server                     (serve.go, and run below)
 //	kalamdb token    mint a token with its secret     (token.go)
 //	kalamdb secret   replace the key of the tokens    (secret.go)
+//	kalamdb users    list, make, change, drop users   (users.go)
+//	kalamdb keys     the same for API keys            (users.go)
 //	kalamdb sql      send it SQL, or talk to it       (sql.go, repl.go, format.go)
 //	kalamdb watch    print changes as they happen     (watch.go)
 //	kalamdb import   send it the rows of a file       (import.go, importfile.go, importsend.go)

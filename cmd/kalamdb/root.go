@@ -27,7 +27,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(), newToken(), newSecret(), newSQL(), newWatch(), newImport(), newExport(), newBackup(), newRestore(), newVerify(), newDoctor(), newVersion())
+	root.AddCommand(newServe(), newToken(), newSecret(), newUsers(), newKeys(), newSQL(), newWatch(), newImport(), newExport(), newBackup(), newRestore(), newVerify(), newDoctor(), newVersion())
 	return root
 }
 
