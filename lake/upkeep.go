@@ -60,9 +60,6 @@ func (l *Lake) upkeepLoop(ctx context.Context) error {
 			if err == nil {
 				err = l.buryDead(ctx, t)
 			}
-			if err == nil && sweep {
-				err = l.sweep(ctx, t)
-			}
 			switch {
 			case ctx.Err() != nil:
 				return nil
@@ -72,29 +69,87 @@ func (l *Lake) upkeepLoop(ctx context.Context) error {
 				l.opts.Logger.Warn("upkeep of a table failed, it will be tried again", "table", t.ref.String(), "err", err)
 			}
 		}
+		if !sweep {
+			continue
+		}
+		switch err := l.sweep(ctx, tables...); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrFenced):
+			return fmt.Errorf("collect unnamed files: %w", err)
+		case err != nil:
+			l.opts.Logger.Warn("files of crashed flushes were not all collected, it will be tried again", "err", err)
+		}
 	}
 }
 
 var batchName = regexp.MustCompile(`^batch-[0-9]+-[0-9]+-[0-9a-f]{16}\.parquet$`)
 
-// sweep deletes the orphans of t: files of crashed or failed flushes that no entry names.
+// sweep deletes the orphans of tables: files of crashed or failed flushes that no entry names.
 //
-// A file is deleted only if its name is one of ours, in a folder of this table's
+// A file is deleted only if its name is one of ours, in a folder of the table's
 // template; it is older than Grace; no table refers to it; its footer says that it was
 // written for this very table; and the end of the log is still where we think it is.
 // Flushes wait meanwhile, and a flush that uses an orphan again puts it anew.
-func (l *Lake) sweep(ctx context.Context, t *table) (err error) {
-	var old []storagelocations.Info
-	referenced := l.referenced(t.root)
-	_, ours := t.folders()
-	for info, err := range t.listFiles(ctx) {
-		if err != nil {
-			return err
-		}
-		if ours(info.Name) && time.Since(info.Modified) > l.opts.Grace && !referenced[info.Name] {
-			old = append(old, info)
+func (l *Lake) sweep(ctx context.Context, tables ...*table) error {
+	old, err := l.unnamed(ctx, tables)
+	failed := []error{err}
+	for _, t := range tables {
+		if err := l.dropOld(ctx, t, old[t]); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", t.ref, err))
 		}
 	}
+	return errors.Join(failed...)
+}
+
+// unnamed are the files that may be orphans of tables. A prefix that tables share is listed once.
+// What it returns beside an error is good too.
+func (l *Lake) unnamed(ctx context.Context, tables []*table) (map[*table][]storagelocations.Info, error) {
+	type place struct{ root, prefix string }
+	type owner struct {
+		t    *table
+		ours func(name string) bool
+	}
+	var places []place
+	owners := map[place][]owner{}
+	referenced := map[string]map[string]bool{} // by root
+	for _, t := range tables {
+		prefix, ours := t.folders()
+		for _, prefix := range []string{prefix, t.packFolder()} {
+			at := place{t.root, prefix}
+			if owners[at] == nil {
+				places = append(places, at)
+			}
+			owners[at] = append(owners[at], owner{t, ours})
+		}
+		if referenced[t.root] == nil {
+			referenced[t.root] = l.referenced(t.root)
+		}
+	}
+	old := map[*table][]storagelocations.Info{}
+	var failed []error
+	for _, at := range places {
+		of := owners[at]
+		for info, err := range of[0].t.bucket.List(ctx, at.prefix) {
+			if err != nil {
+				failed = append(failed, fmt.Errorf("list %s: %w", at.prefix, err))
+				break
+			}
+			if time.Since(info.Modified) <= l.opts.Grace || referenced[at.root][info.Name] {
+				continue
+			}
+			for _, o := range of {
+				if o.ours(info.Name) {
+					old[o.t] = append(old[o.t], info)
+				}
+			}
+		}
+	}
+	return old, errors.Join(failed...)
+}
+
+// dropOld deletes those of the old files that are orphans of t.
+func (l *Lake) dropOld(ctx context.Context, t *table, old []storagelocations.Info) (err error) {
 	if len(old) == 0 {
 		return nil
 	}
@@ -109,7 +164,7 @@ func (l *Lake) sweep(ctx context.Context, t *table) (err error) {
 	if err := l.verify(ctx, t); err != nil {
 		return err
 	}
-	referenced = l.referenced(t.root) // a flush may have come between
+	referenced := l.referenced(t.root) // a flush may have come between
 	info := CollectInfo{Table: t.ref, Orphans: true}
 	defer func() { l.collected(&info, err) }()
 	for _, o := range old {

@@ -57,6 +57,39 @@ func TestSweepTakesOrphansOnly(t *testing.T) {
 	}
 }
 
+// A sweep lists a folder that tables share once, and one that cannot be listed keeps it from no other.
+func TestSweepListsSharedFoldersOnce(t *testing.T) {
+	ctx := context.Background()
+	b := storagelocations.NewMemory()
+	trace := buckettest.NewTrace(b)
+	table, other := notes(3), notes(4)
+	other.Ref.Name = "others"
+	l := openLake(t, trace, Options{}, table, other)
+	trace.Fail(buckettest.PutIf, "*log*", -1)
+	for _, c := range []*catalog.Table{table, other} {
+		if err := l.Flush(ctx, c.Ref, []row.Segment{segment(c, "ana", note(1, 1, "orphan"))}); !errors.Is(err, buckettest.ErrInjected) {
+			t.Fatal(err)
+		}
+	}
+	if n := len(names(t, b, "users/")); n != 2 {
+		t.Fatalf("%d orphans, expected 2", n)
+	}
+	l.opts.Grace = -time.Hour // all files are old
+	trace.Clear()
+	trace.Fail(buckettest.List, "packs/app/notes/*", -1)
+	trace.Log()
+	if err := l.sweep(ctx, l.sorted()...); !errors.Is(err, buckettest.ErrInjected) {
+		t.Errorf("the sweep gives %v, expected the error of a folder that cannot be listed", err)
+	}
+	if left := names(t, b, "users/"); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+	lists := slices.DeleteFunc(trace.Log(), func(line string) bool { return !strings.HasPrefix(line, "list users/") })
+	if len(lists) != 1 {
+		t.Errorf("listed %q, expected once", lists)
+	}
+}
+
 // TestRemovedFilesWaitForReaders: a file that an entry removes stays until grace has
 // passed and no manifest names it.
 func TestRemovedFilesWaitForReaders(t *testing.T) {
