@@ -41,11 +41,11 @@ const (
 func TestHistories(t *testing.T) {
 	first := rand.Uint64()
 	start := time.Now()
-	var played, merged, purged, packed, forgotten atomic.Int64
+	var played, merged, purged, packed, forgotten, inPart atomic.Int64
 	defer func() {
-		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone, %d flushes in packs, %d times a user forgotten",
-			played.Load(), first, merged.Load(), purged.Load(), packed.Load(), forgotten.Load())
-		if merged.Load() < played.Load() || purged.Load() == 0 || packed.Load() < played.Load() || forgotten.Load() == 0 {
+		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone, %d flushes in packs, %d times a user forgotten, %d parts of files read",
+			played.Load(), first, merged.Load(), purged.Load(), packed.Load(), forgotten.Load(), inPart.Load())
+		if merged.Load() < played.Load() || purged.Load() == 0 || packed.Load() < played.Load() || forgotten.Load() == 0 || inPart.Load() == 0 {
 			t.Errorf("the histories do not show what they should")
 		}
 	}()
@@ -64,6 +64,7 @@ func TestHistories(t *testing.T) {
 					purged.Add(int64(h.purged))
 					packed.Add(int64(h.packed))
 					forgotten.Add(int64(h.forgotten))
+					inPart.Add(int64(h.inPart))
 				}
 			})
 		}
@@ -111,8 +112,11 @@ type history struct {
 	merged  int // compactions that did something
 	purged  int // deleted keys that are gone at the end
 
-	pack      int // Options.PackPartitionsMin
-	packed    int // flushes that wrote packs
+	pack      int   // Options.PackPartitionsMin
+	partial   int64 // Options.PartialBytesMin
+	cache     int64 // Options.CacheBytesMax
+	inPart    int   // parts of files that were read
+	packed    int   // flushes that wrote packs
 	forgotten int
 }
 
@@ -141,6 +145,8 @@ func (h *history) run() {
 		return buckettest.Pass
 	})
 	h.pack = []int{0, 2, 2}[h.rnd.IntN(3)]
+	h.partial = []int64{-1, 1, 1}[h.rnd.IntN(3)]
+	h.cache = []int64{1, 1, 1 << 20}[h.rnd.IntN(3)]
 	h.bucket = &lateBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
 	h.open()
 	for range opsPerHistory {
@@ -256,7 +262,8 @@ func (h *history) open() {
 	time.Sleep(time.Millisecond) // simulated time stands still otherwise, and no process starts in the instant the last one died
 	h.readers = nil
 	for {
-		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: 1, Node: "node", CheckpointEntries: 3, CompactFiles: 3, PackPartitionsMin: h.pack, PackRowsMax: 3,
+		l, err := Open(context.Background(), Options{Meta: h.bucket, CacheDir: h.dir, CacheBytesMax: h.cache, Node: "node", CheckpointEntries: 3, CompactFiles: 3, PackPartitionsMin: h.pack, PackRowsMax: 3,
+			PartialBytesMin: h.partial, RequestBytes: 1, RowGroupRows: 1,
 			Events: Events{Committed: h.committed}, Oldest: h.oldest}, []*catalog.Table{h.table})
 		h.did("open: %v", err)
 		if err == nil {
@@ -387,7 +394,6 @@ func (h *history) read() {
 		h.did("manifest of %s at %d: %d files", r.user, r.seq, len(r.manifest.Files))
 		return
 	}
-	h.fault(0)
 	h.did("read %s at %d", r.user, r.seq)
 	var files []*File
 	for _, f := range r.manifest.Files {
@@ -408,7 +414,13 @@ func (h *history) compare(user row.UserID, m *Manifest, buffered []row.Row, newe
 	for id := range keys {
 		keys[id] = row.AppendKey(nil, row.IntValue(row.BigInt, int64(id)))
 	}
+	parts := h.lake.CacheStats().Parts
 	found, err := h.lake.Find(context.Background(), m, h.table.Schema(), keys)
+	if errors.Is(err, buckettest.ErrInjected) {
+		h.fault(0)
+		found, err = h.lake.Find(context.Background(), m, h.table.Schema(), keys)
+	}
+	h.inPart += int(h.lake.CacheStats().Parts - parts)
 	if err != nil {
 		h.Errorf("find rows of %s: %v", user, err)
 		return
