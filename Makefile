@@ -80,6 +80,7 @@ nightly: ## everything, with a long model test and fuzzing for 10 minutes a targ
 	@go test -count=1 -timeout 60m -run TestModel -rapid.checks=3000 .
 	@go test -count=1 -timeout 60m -v ./lake -run TestHistories -histories 10000
 	@go test -count=1 -timeout 60m -v ./query -run TestFilterAgreesWithDuckDB -filter.rows 1000000
+	@go test -count=1 -timeout 60m -v ./server -run 'TestSlowReaderIsBounded|TestSubscribeChurn' -slow.megabytes 60 -churn 100000
 	@$(MAKE) fuzz FUZZTIME=10m
 	@$(MAKE) bench
 

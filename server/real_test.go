@@ -27,7 +27,13 @@ type real struct {
 
 func startReal(t *testing.T) *real {
 	t.Helper()
-	db, err := kalamdb.Open(t.Context(), kalamdb.Options{DataDir: t.TempDir()})
+	return startRealWith(t, kalamdb.Options{}, Options{})
+}
+
+func startRealWith(t *testing.T, o kalamdb.Options, own Options) *real {
+	t.Helper()
+	o.DataDir = t.TempDir()
+	db, err := kalamdb.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +46,8 @@ func startReal(t *testing.T) *real {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &real{running: start(t, embedded{db}, Options{Verifier: v}), t: t, db: db}
+	own.Verifier = v
+	return &real{running: start(t, embedded{db}, own), t: t, db: db}
 }
 
 func (r *real) client(user string, role auth.Role) *client.Client {
