@@ -7,3 +7,4 @@ INSERT INTO app.types VALUES
   '', ''::BLOB, '1969-12-31', '00:00:00', '1969-12-31 23:59:59.999999', '[]', 'ffffffff-ffff-ffff-ffff-ffffffffffff', [], [], [], [], [0, 0, 0]);
 INSERT INTO app.types (id) VALUES (3);
 INSERT INTO app.items VALUES (1, 'pen', 1.20, 7, 'gone', [1, NULL]), (2, 'ink', NULL, NULL, NULL, NULL);
+INSERT INTO app.visits VALUES (1, 'home'), (2, NULL), (3, 'help');

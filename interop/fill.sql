@@ -7,3 +7,4 @@ CREATE USER TABLE app.types (
   d9 DECIMAL(9,2), d18 DECIMAL(18,6), d38 DECIMAL(38,10), tx TEXT, bin BYTES, da DATE, ti TIME, ts TIMESTAMP,
   js JSON, uu UUID, li INT[], lt TEXT[], ld DECIMAL(20,1)[], lb BOOLEAN[], em EMBEDDING(3));
 CREATE USER TABLE app.items (id INT PRIMARY KEY, name TEXT NOT NULL, price DECIMAL(8,2), n SMALLINT, old TEXT, list SMALLINT[]);
+CREATE USER TABLE app.visits (id BIGINT PRIMARY KEY, page TEXT) WITH (pack = '2');

@@ -101,7 +101,7 @@ def python(name):
     return scope["current"]
 
 
-notes, types, items, plans = (Table(n) for n in ("notes", "types", "items", "plans"))
+notes, types, items, plans, visits = (Table(n) for n in ("notes", "types", "items", "plans", "visits"))
 
 if duckdb := reader("DuckDB", "duckdb"):
     def rows(query):
@@ -111,6 +111,7 @@ if duckdb := reader("DuckDB", "duckdb"):
 
     attempt("recipe duckdb", lambda: notes.same("recipe duckdb", rows(recipes.pop("duckdb"))))
     attempt("recipe duckdb-by-id", lambda: items.same("recipe duckdb-by-id", rows(recipes.pop("duckdb-by-id"))))
+    attempt("recipe duckdb-packs", lambda: visits.same("recipe duckdb-packs", rows(recipes.pop("duckdb-packs"))))
     attempt("DuckDB, every type", lambda: types.same("DuckDB, every type", rows("FROM 'data/storage/users/ana/app/types/*.parquet'")))
     attempt("DuckDB, shared", lambda: plans.same("DuckDB, shared", rows("FROM 'data/storage/shared/app/plans/*.parquet'")))
 if reader("pyarrow", "pyarrow") and reader("pandas", "pandas"):
@@ -118,12 +119,14 @@ if reader("pyarrow", "pyarrow") and reader("pandas", "pandas"):
 
     attempt("recipe pandas", lambda: notes.same("recipe pandas", python("pandas").to_dict("records")))
     attempt("recipe by-id", lambda: items.same("recipe by-id", python("by-id")))
+    attempt("recipe packs", lambda: visits.same("recipe packs", python("packs")))
     attempt("pyarrow, every type", lambda: types.same("pyarrow, every type", pq.read_table("data/storage/users/ana/app/types").to_pylist()))
 
     def checksums():  # and what the footer says
         for path in glob.glob("data/storage/*/**/*.parquet", recursive=True):
             meta = pq.read_metadata(path).metadata
-            for key in ("table", "table_id", "user", "schema_version", "min_seq", "max_seq"):
+            of = "pack_directory" if "/packs/" in path else "user"
+            for key in ("table", "table_id", of, "schema_version", "min_seq", "max_seq"):
                 assert f"kalamdb.{key}".encode() in meta, (path, key)
 
     attempt("pyarrow, footers", checksums)

@@ -43,17 +43,18 @@ sql() { "$BIN" sql --url "$URL" --data-dir data "$@" > /dev/null; }
 HERE=$OLDPWD
 sql -f "$HERE/fill.sql"
 sql -f "$HERE/fill-ana.sql" --user ana
-sql -c "INSERT INTO app.notes VALUES (1, 'of ben', false), (7, 'of ben', false)" --user ben
+sql -c "INSERT INTO app.notes VALUES (1, 'of ben', false), (7, 'of ben', false); INSERT INTO app.visits VALUES (1, 'of ben'), (7, 'of ben')" --user ben
 sql -c "FLUSH ALL"
 sql -f "$HERE/change.sql"
 sql -f "$HERE/change-ana.sql" --user ana
 sql -c "FLUSH ALL"
-for t in notes types items plans; do
+for t in notes types items plans visits; do
   "$BIN" sql --url "$URL" --data-dir data --user ana --format json -c "DESCRIBE app.$t" > "$t.columns.json"
   "$BIN" sql --url "$URL" --data-dir data --user ana --format json -c "SELECT * FROM app.$t ORDER BY 1, 2" > "$t.json"
 done
 kill "$SERVER" && wait "$SERVER" || true
 SERVER=
+[[ $(ls data/storage/packs/app/visits | wc -l) == 1 && $(ls data/storage/users/ana/app/visits | wc -l) == 1 ]] || { echo "expected one pack and one file of visits"; exit 1; }
 
 failed=0
 if [[ -x $TOOLS/venv/bin/python ]]; then
