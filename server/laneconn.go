@@ -245,7 +245,9 @@ type passedConn struct {
 func (c *passedConn) Read(p []byte) (int, error) {
 	if len(c.first) > 0 {
 		n := copy(p, c.first)
-		c.first = c.first[n:]
+		if c.first = c.first[n:]; len(c.first) == 0 {
+			c.first = nil // a WebSocket is open for long
+		}
 		return n, nil
 	}
 	return c.Conn.Read(p)

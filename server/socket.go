@@ -41,15 +41,16 @@ const (
 )
 
 // A socket is one WebSocket. Its life:
-//  1. serveSocket checks token, origin and limits, then upgrades; from then on it
-//     is the only reader of the connection.
+//  1. serveSocket checks token, origin and limits, then upgrades. It returns, so that
+//     net/http lets go of the request and its buffers; run goes on in a goroutine of its
+//     own and is the only reader of the connection.
 //  2. write is the only writer: it sends what the outbox holds, pings, and watches
 //     the token's expiry.
 //  3. Each live query (livequery.go) has a goroutine that pushes into the outbox until it
 //     has caught up. Then write asks it for changes when it says that there are some.
 //  4. It ends by the client, by a connection that fails or does not answer, or by
 //     stop. stop makes write seal the outbox, send what waits and a close frame.
-//  5. serveSocket returns after every goroutine of the socket.
+//  5. run returns after every goroutine of the socket.
 type socket struct {
 	s    *Server
 	conn *websocket.Conn
@@ -99,7 +100,6 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, err)
 		return
 	}
-	defer s.unregister(k, &k.session)
 	up := websocket.Upgrader{
 		ReadBufferSize: readBufferBytes, WriteBufferPool: &writeBuffers, WriteBufferSize: readBufferBytes, // only control frames are written through it
 		CheckOrigin: func(*http.Request) bool { return true }, // checked above
@@ -108,14 +108,20 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		},
 	}
 	if k.conn, err = up.Upgrade(w, r, http.Header{"X-Request-Id": {requestIDOf(r)}}); err != nil {
+		s.unregister(k, &k.session)
 		return // answered by up.Error
 	}
-	k.run(context.WithoutCancel(r.Context()))
+	s.active.Add(1) // the request is one of the active, so Run cannot be past its Wait
+	go func() {
+		defer s.active.Done()
+		defer s.unregister(k, &k.session)
+		k.run()
+	}()
 }
 
 // run is steps 2 to 5 of the socket's life.
-func (k *socket) run(ctx context.Context) {
-	k.ctx, k.end = context.WithCancel(ctx)
+func (k *socket) run() {
+	k.ctx, k.end = context.WithCancel(context.Background())
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
