@@ -147,7 +147,7 @@ func (s *Subscription) prove(ctx context.Context, st *statement, req SubscribeRe
 		p.seq = *req.FromSeq
 		p.due = p.due.Add(p.every) // what was missed comes first
 	}
-	err := s.read(ctx, st, plan, rel, 0, func(object []byte) error { return p.add(object, 1) })
+	err := s.read(ctx, st, plan, rel, func(object []byte) error { return p.add(object, 1) })
 	s.prover = p
 	return err
 }

@@ -34,8 +34,9 @@ type Subscription struct {
 
 	db          *DB
 	sub         *live.Subscription
-	initial     [][]byte // rows of the snapshot that are not delivered yet
-	sendInitial bool     // at least one Initial event is due
+	stored      *initialRows // of the snapshot; nil: none, or initial has them
+	initial     [][]byte     // rows that are not delivered yet
+	sendInitial bool         // at least one Initial event is due
 	batchRows   int
 
 	// Most subscriptions have none of these. One that has is to be read with Next.
@@ -94,7 +95,7 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	out := &Subscription{ID: spec.ID, Columns: columns, db: db, sub: sub, batchRows: req.BatchRows}
 	defer func() {
 		if err != nil {
-			sub.Close()
+			out.Close()
 		}
 	}()
 	sources := tableSources{db: db}
@@ -280,20 +281,12 @@ func (s *Subscription) resume(ctx context.Context, req SubscribeRequest) error {
 	return s.sub.Replay(ctx, s.db.buffer, from, max(from, s.Seq))
 }
 
-// snapshot reads the newest rows of the query's result, oldest of them first.
-func (s *Subscription) snapshot(ctx context.Context, st *statement, req SubscribeRequest, plan *query.LivePlan, rel *query.Relation) error {
-	err := s.read(ctx, st, plan, rel, req.LastRows, func(object []byte) error {
-		s.initial = append(s.initial, object)
-		return nil
-	})
-	slices.Reverse(s.initial)
-	s.sendInitial = true
-	return err
-}
+// snapshotColumns is where the columns of the subscription begin in a row of result.
+const snapshotColumns = 2
 
-// read reads the query's result as JSON objects: all of it, or with last > 0 so many of
-// the newest rows, newest first.
-func (s *Subscription) read(ctx context.Context, st *statement, plan *query.LivePlan, rel *query.Relation, last int, yield func(object []byte) error) error {
+// result is the query's result: all of it in no order, or with last > 0 so many of the
+// newest rows, oldest first.
+func (s *Subscription) result(ctx context.Context, st *statement, plan *query.LivePlan, rel *query.Relation, last int) (*query.Rows, error) {
 	rel.System = true // _seq gives the order, also of events, which do not show it
 	alias := sql.QuoteIdent(plan.Alias)
 	names := plan.Columns
@@ -309,20 +302,26 @@ func (s *Subscription) read(ctx context.Context, st *statement, plan *query.Live
 		fmt.Fprintf(&b, ", %s.%s AS c%d", alias, sql.QuoteIdent(n), i)
 	}
 	fmt.Fprintf(&b, " FROM %s) AS kalamdb_rows WHERE NOT %s", plan.From, row.ColDeleted)
+	text := b.String()
 	if last > 0 {
-		fmt.Fprintf(&b, " ORDER BY 1 DESC LIMIT %d", last)
+		text = fmt.Sprintf("SELECT * FROM (%s ORDER BY 1 DESC LIMIT %d) AS kalamdb_newest ORDER BY 1", text, last)
 	}
-	p, err := s.db.engine.Plan(b.String())
+	p, err := s.db.engine.Plan(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	res, err := s.db.engine.Query(ctx, p, []*query.Relation{rel}, nil, s.db.session(st))
+	return s.db.engine.Query(ctx, p, []*query.Relation{rel}, nil, s.db.session(st))
+}
+
+// read reads the query's whole result as JSON objects.
+func (s *Subscription) read(ctx context.Context, st *statement, plan *query.LivePlan, rel *query.Relation, yield func(object []byte) error) error {
+	res, err := s.result(ctx, st, plan, rel, 0)
 	if err != nil {
 		return err
 	}
 	defer res.Close()
 	for res.Next() {
-		if err := yield(appendObject(nil, s.Columns, res.Values()[2:])); err != nil {
+		if err := yield(appendObject(nil, s.Columns, res.Values()[snapshotColumns:])); err != nil {
 			return err
 		}
 	}
@@ -346,12 +345,7 @@ func appendObject(dst []byte, columns []Column, values []row.Value) []byte {
 // over, an *[Error] for a fault, or the context's.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	if s.sendInitial {
-		n := min(len(s.initial), s.batchRows)
-		ev := Event{Initial: true, Rows: s.initial[:n], Seq: s.Seq}
-		s.initial = s.initial[n:]
-		ev.HasMore = len(s.initial) > 0
-		s.sendInitial = ev.HasMore
-		return ev, nil
+		return s.nextInitial()
 	}
 	if s.prover != nil {
 		return s.prover.next(ctx, s.nextChange, s.caughtUp)
@@ -436,9 +430,6 @@ func (s *Subscription) event(e *live.Event, err error) (Event, error) {
 	}
 	return ev, nil
 }
-
-// Close ends the subscription.
-func (s *Subscription) Close() { s.sub.Close() }
 
 // killLiveQuery ends a live query: one's own, or anyone's for operators.
 func (db *DB) killLiveQuery(s *statement, st *sql.KillLiveQuery) error {
