@@ -16,7 +16,7 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake bench-live fuzz nightly e2e interop clean
+.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake bench-live bench-hostile fuzz nightly e2e interop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ bench-lake: build ## print the speed of flush, packs, start, backup and of many 
 
 bench-live: build ## print the speed of live queries in large numbers, and draw docs/live-*.svg
 	@go run ./bench -bin $(BIN) -only livemany -seconds 3 -charts docs
+
+bench-hostile: build ## print what 50 users wait for beside 5 hostile ones
+	@go run ./bench -bin $(BIN) -only hostile
 
 fuzz: setup ## fuzz every target for FUZZTIME (20s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -47,7 +47,7 @@ type part func(ctx context.Context, bin string, length time.Duration, rep *repor
 var parts = map[string]part{
 	"insert": benchInsert, "query": benchQuery, "live": benchLive, "write": benchWrite,
 	"flush": inStores(benchFlush), "files": benchManyFiles, "backup": inStores(benchBackup), "start": benchStart, "packs": benchPacks,
-	"latency": benchLatency, "users": benchUsers, "fanout": benchFanout, "equalities": benchEqualities, "snapshot": benchSnapshot,
+	"latency": benchLatency, "users": benchUsers, "fanout": benchFanout, "equalities": benchEqualities, "snapshot": benchSnapshot, "hostile": benchHostile,
 }
 
 func run(ctx context.Context, bin, only, charts string, length time.Duration) error {
