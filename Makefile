@@ -16,7 +16,7 @@ BIN := bin/kalamdb
 TESTFLAGS ?=
 FUZZTIME ?= 20s
 
-.PHONY: help setup build run dev minio test clients lint fmt golden bench bench-lake bench-live bench-hostile fuzz nightly e2e interop clean
+.PHONY: help setup build run dev minio test clients lint check sbom fmt golden bench bench-lake bench-live bench-hostile fuzz nightly e2e interop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ interop: build ## let DuckDB, pandas, Polars, Spark, ClickHouse and JavaScript r
 
 lint: setup ## vet, staticcheck, gofmt, go mod tidy -diff
 	@scripts/lint.sh
+
+check: lint ## lint, and the licences and known vulnerabilities of what the binary is made of
+	@scripts/check.sh
+
+sbom: build ## write bin/kalamdb.cdx.json: what is in the binary (CycloneDX)
+	@go run -C tools ./sbom $(CURDIR)/$(BIN) >bin/kalamdb.cdx.json
 
 fmt: setup ## gofmt every file
 	@gofmt -l -w $$(git ls-files '*.go')
