@@ -10,7 +10,7 @@ const (
 	// A user may begin so many statements in the quick lane that turn out to be slow; who
 	// has used them up waits for slow turns with all he asks. Services are not users: one
 	// of them speaks for many.
-	misjudgedPerSecond, misjudgedBurst = 1, 5
+	misjudgedPerSecond, misjudgedBurst = 0.1, 5
 )
 
 // A slowness remembers what was slow for whom, so that it need not begin twice.

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// niceness of the threads of slow statements: they get a tenth of a processor that
+// niceness of the threads of slow statements: they get little of a processor that
 // others want, and all of one that nobody does.
-const niceness = 10
+const niceness = 15
 
 // yieldThread lets the threads of others go before this one, and those that it makes.
 // The thread ends with the goroutine, because no thread can take it back.
