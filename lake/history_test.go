@@ -45,6 +45,9 @@ func TestHistories(t *testing.T) {
 	defer func() {
 		t.Logf("%d histories from seed %d: %d compactions, %d deleted keys gone, %d flushes in packs, %d times a user forgotten, %d parts of files read",
 			played.Load(), first, merged.Load(), purged.Load(), packed.Load(), forgotten.Load(), inPart.Load())
+		if played.Load() < 50 {
+			return // a busy machine: too few to say what they show
+		}
 		if merged.Load() < played.Load() || purged.Load() == 0 || packed.Load() < played.Load() || forgotten.Load() == 0 || inPart.Load() == 0 {
 			t.Errorf("the histories do not show what they should")
 		}
