@@ -17,12 +17,20 @@ import (
 //	SHARED private      it is not there   read, write
 //	STREAM              read, insert      read, insert
 //
+// Policies and column grants of a SHARED table narrow that down, see policies.go.
+//
 // A table that one may not read is never named: not by an error, not as a near name,
 // not by a list.
 
 // mayRead says whether a statement of the principal may see t.
 func mayRead(as auth.Principal, t *catalog.Table) bool {
-	return t.Type != catalog.Shared || t.Access() != catalog.Private || as.Role >= auth.Service
+	switch {
+	case t.Type != catalog.Shared:
+		return true
+	case as.Role < auth.DBA && t.ReadsNothing(as.Role):
+		return false
+	}
+	return t.Access() != catalog.Private || as.Role >= auth.Service
 }
 
 // mayWrite says whether a statement of the principal may change rows of t.

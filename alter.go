@@ -222,6 +222,9 @@ func (a *alterer) column(action *sql.AlterAction, what string) (int, error) {
 		return 0, fail(CodeInUse, "column %s of %s is used by the live query %s", name, a.table.Ref, q.ID).
 			details("end it or KILL LIVE QUERY it first; SELECT * uses every column").at(pos)
 	}
+	if err := a.db.refuseRuled(a.s, a.table, name, what, pos); err != nil {
+		return 0, err
+	}
 	a.taken = append(a.taken, id)
 	return i, nil
 }

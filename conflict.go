@@ -96,6 +96,11 @@ func (u *upsert) look(ctx context.Context, at *tableSources) (*effect, error) {
 	if err != nil {
 		return nil, err
 	}
+	if u.set != nil {
+		if err := u.refuseMet(ctx, found); err != nil {
+			return nil, err
+		}
+	}
 	var met []pair
 	for _, m := range u.inserts {
 		if r := found[string(m.Key)]; r != nil && !r.Deleted {
@@ -129,4 +134,24 @@ func (u *upsert) look(ctx context.Context, at *tableSources) (*effect, error) {
 		}
 	}
 	return w.finish(ctx, at)
+}
+
+// refuseMet refuses to change rows that the policies keep from the caller. DO UPDATE cannot
+// leave them as they are without a word, as UPDATE does: the row of the statement would be
+// lost.
+func (u *upsert) refuseMet(ctx context.Context, found map[string]*row.Row) error {
+	if u.c.rules == nil {
+		return nil
+	}
+	var met []*row.Row
+	for _, m := range u.inserts {
+		if r := found[string(m.Key)]; r != nil && !r.Deleted {
+			met = append(met, r)
+		}
+	}
+	ok, err := u.c.permitted(ctx, "update", met)
+	if err == nil && slices.Contains(ok, false) {
+		err = fail(CodeForbidden, "ON CONFLICT DO UPDATE meets a row that the policies of %s do not let the caller change", u.c.table.Ref).at(u.c.s.Start())
+	}
+	return err
 }

@@ -51,6 +51,8 @@ type DB struct {
 	writers     partitionLocks
 	defaults    defaultCache
 	goodPlans   goodPlans
+	rules       keptRules
+	dbaBypasses bool // policies
 	kept        keptRows
 	queries     queryLog
 	settings    []Setting
@@ -90,7 +92,7 @@ func Open(ctx context.Context, o Options) (_ *DB, err error) {
 	}
 	db := &DB{log: o.Logger, node: o.Node, settings: o.Settings, started: time.Now(), jobs: jobs.NewTable(jobsMax, o.Node), hub: live.NewHub(o.Live),
 		definitions: make(chan struct{}, 1), removals: make(chan struct{}, removalsAtOnce),
-		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, readOnly: o.ReadOnly, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout,
+		transfers: make(chan struct{}, transfersAtOnce), transfer: o.Transfer, dataDir: o.DataDir, readOnly: o.ReadOnly, dbaBypasses: o.DBABypassesPolicies, flushOnClose: o.FlushOnClose, statementTimeout: o.Query.QueryTimeout,
 		rate: newRate(o.UserStatementsPerSecond), statementsPerSecond: o.UserStatementsPerSecond}
 	defer func() {
 		if err != nil {

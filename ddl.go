@@ -31,6 +31,12 @@ func (db *DB) define(ctx context.Context, s *statement) error {
 		return db.alterTable(ctx, s, st)
 	case *sql.DropTable:
 		return db.dropTable(ctx, s, st)
+	case *sql.CreatePolicy:
+		return db.createPolicy(ctx, s, st)
+	case *sql.DropPolicy:
+		return db.dropPolicy(ctx, s, st)
+	case *sql.Grant:
+		return db.grant(ctx, s, st)
 	}
 	panic("kalamdb: broken invariant: " + s.Verb() + " is no definition")
 }

@@ -25,6 +25,10 @@ type change struct {
 	table     *catalog.Table
 	returning *returning // nil if the statement has none
 	look      func(ctx context.Context, at *tableSources) (*effect, error)
+	rules     *tableRules // that bind the caller, nil if none do
+	// reads says that new rows show the caller more than he wrote: he must be allowed to read
+	// them. For updated rows that holds anyway.
+	reads bool
 	// locks says that the change waits for the lock of its partition before any work.
 	locks bool
 	// again says that a key which somebody else has inserted meanwhile is looked at once
@@ -41,6 +45,8 @@ type effect struct {
 	// beside are, by the key of a shown row, the values of the other tables that it met,
 	// if RETURNING wants them.
 	beside map[string][]row.Value
+	// moved is how many of the last mutations are inserts of updated rows, under their new keys.
+	moved int
 }
 
 // affected is how many rows the effect counts.
@@ -100,6 +106,9 @@ func (c *change) once(ctx context.Context) (Result, error) {
 	at, release := c.db.sources(c.s)
 	defer release()
 	e, err := c.look(ctx, at)
+	if err == nil {
+		err = c.refuseEffect(ctx, e)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -125,6 +134,9 @@ func (c *change) once(ctx context.Context) (Result, error) {
 // runIn carries out c inside a transaction.
 func (c *change) runIn(ctx context.Context, x *transaction) (Result, error) {
 	e, err := c.look(ctx, &x.sources)
+	if err == nil {
+		err = c.refuseEffect(ctx, e)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -253,7 +265,7 @@ func (w *rewriting) finish(ctx context.Context, at *tableSources) (*effect, erro
 	if len(w.inserts) == 0 {
 		return w.e, nil
 	}
-	w.e.shown = []int{}
+	w.e.shown, w.e.moved = []int{}, len(w.inserts)
 	for i := range w.e.Mutations {
 		if !w.leaving[string(w.e.Mutations[i].Key)] {
 			w.e.shown = append(w.e.shown, i)

@@ -203,7 +203,8 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	case *sql.Use:
 		_, err := db.catalog.Namespace(st.Namespace)
 		return Result{}, err
-	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.AlterTable, *sql.DropTable:
+	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.AlterTable, *sql.DropTable,
+		*sql.CreatePolicy, *sql.DropPolicy, *sql.Grant:
 		return Result{}, db.define(ctx, s)
 	case *sql.CreateLocation, *sql.AlterLocation, *sql.DropLocation:
 		return Result{}, db.defineLocation(ctx, st)

@@ -48,7 +48,13 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	if err != nil {
 		return Result{}, err
 	}
-	c := &change{db: db, s: s, table: t}
+	c := &change{db: db, s: s, table: t, rules: db.rulesOf(s, t)}
+	c.reads = st.Returning != nil || st.Conflict != nil && len(st.Conflict.Sets) > 0
+	if c.reads {
+		if err := c.refuseHidden("INSERT with RETURNING or DO UPDATE"); err != nil {
+			return Result{}, err
+		}
+	}
 	if c.returning, err = db.newReturning(s, t, st.Alias, st.Returning, nil); err != nil {
 		return Result{}, err
 	}
@@ -71,7 +77,7 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 		case more && most == stagedFrom:
 			return ins.stage(ctx, c, rows, got)
 		case more:
-			return Result{}, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one that has RETURNING or ON CONFLICT, is part of a transaction or writes to a stream", keptRowsMax)
+			return Result{}, fail(CodeTooLarge, "the statement inserts more than %d rows, the limit of one that has RETURNING or ON CONFLICT, is part of a transaction, writes to a stream or is bound by policies", keptRowsMax)
 		}
 		got.Close()
 	} else {
@@ -79,6 +85,9 @@ func (db *DB) insert(ctx context.Context, s *statement, st *sql.Insert) (Result,
 	}
 	if err == nil {
 		err = ins.finish(rows)
+	}
+	if err == nil && c.rules != nil { // before a key that is taken could tell of a row
+		err = c.refuse(ctx, "insert", ins.asRows(rows), c.reads)
 	}
 	if err != nil {
 		return Result{}, err
@@ -411,6 +420,15 @@ func (ins *inserter) finish(rows [][]row.Value) error {
 		}
 	}
 	return nil
+}
+
+// asRows are the values as new rows.
+func (ins *inserter) asRows(values [][]row.Value) []*row.Row {
+	rows := make([]*row.Row, len(values))
+	for i := range rows {
+		rows[i] = &row.Row{Schema: ins.schema.Version, Values: values[i]}
+	}
+	return rows
 }
 
 func (ins *inserter) finishRow(values []row.Value) (err error) {

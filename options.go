@@ -36,6 +36,9 @@ type Options struct {
 	Node string
 	// Settings are what system.settings shows, secrets masked. nil: an empty table.
 	Settings []Setting
+	// DBABypassesPolicies frees the role dba from policies and column grants, as the role
+	// system always is.
+	DBABypassesPolicies bool
 	// FlushOnClose is how long Close may take to move all buffered rows to the storage. 0:
 	// they stay in the buffer for the next Open.
 	FlushOnClose time.Duration

@@ -171,7 +171,14 @@ func (ts *tableSources) relation(ctx context.Context, s *statement, namespace, n
 	if err != nil {
 		return nil, err
 	}
+	guard, err := ts.db.rulesOf(s, t).guard()
+	if err != nil {
+		return nil, err
+	}
 	rel, _, err := ts.stored(ctx, t, s.partition(t))
+	if err == nil {
+		rel.Guard = guard
+	}
 	return rel, err
 }
 

@@ -3,6 +3,7 @@ package kalamdb
 import (
 	"strconv"
 
+	"kalamdb/auth"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
@@ -59,6 +60,9 @@ func (db *DB) describe(s *statement, st *sql.Describe) (Result, error) {
 		res.Rows = append(res.Rows, []row.Value{row.TextValue(name), row.TextValue(typ), row.TextValue(null), textOrNull(key), textOrNull(def), textOrNull(extra)})
 	}
 	for _, c := range schema.Columns {
+		if s.req.As.Role < auth.DBA && !t.Rules.Readable(s.req.As.Role, c.ID) {
+			continue
+		}
 		key, extra := "", ""
 		for _, id := range schema.Key {
 			if id == c.ID {

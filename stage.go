@@ -14,7 +14,7 @@ const stagedFrom = 10_000
 
 // stageable says whether the rows of c need not be in memory: nothing asks for them again.
 func (c *change) stageable(conflict bool) bool {
-	return c.returning == nil && !conflict && c.s.txn == nil && c.table.Versioned()
+	return c.returning == nil && !conflict && c.rules == nil && c.s.txn == nil && c.table.Versioned()
 }
 
 // stage inserts rows and those that follow in more. They go to the buffer as they come,

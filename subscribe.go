@@ -104,11 +104,15 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 	switch now, err := db.readable(req.As, t.Ref.Namespace, t.Ref.Name); {
 	case err != nil || now.Ref != t.Ref:
 		return nil, fail(CodeTableNotFound, "table %s was dropped", t.Ref)
-	case now.Schema().Version != t.Schema().Version:
-		return nil, ingest.ErrAltered // the columns are those of before
+	case now.Schema().Version != t.Schema().Version, now.Rules.Version != t.Rules.Version:
+		return nil, ingest.ErrAltered // the columns and the policies are those of before
 	}
 	rel, snap, err := sources.stored(ctx, t, spec.Partition)
 	if err != nil {
+		return nil, err
+	}
+	rules := db.rulesOf(s, t)
+	if rel.Guard, err = rules.guard(); err != nil {
 		return nil, err
 	}
 	out.Seq, out.Epoch = snap.Seq(), fmt.Sprintf("%s%c%x", db.buffer.Reign(), epochSeparator, t.Ref.ID)
@@ -121,6 +125,9 @@ func (db *DB) subscribe(ctx context.Context, req SubscribeRequest) (_ *Subscript
 		}
 	}
 	if req.FromSeq != nil {
+		if err := refuseOldRules(t, *req.FromSeq); err != nil {
+			return nil, err
+		}
 		return out, out.resume(ctx, req)
 	}
 	if req.LastRows > 0 && req.IncludeExpired {
@@ -166,8 +173,9 @@ func (req *SubscribeRequest) check() error {
 
 // liveSpec says to the hub which changes the subscription wants and in what shape.
 func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table) (live.Spec, []Column, error) {
+	rules := db.rulesOf(s, t)
 	sel := &live.Selection{
-		Key: liveKey(req, s.namespace, t.Schema().Version), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows, Expired: req.IncludeExpired,
+		Key: liveKey(req, s.namespace, t, rules != nil), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows, Expired: req.IncludeExpired,
 	}
 	id := req.ConnectionID + "-" + req.QueryID
 	spec := live.Spec{
@@ -177,7 +185,9 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 	names, aliases := plan.Columns, plan.Aliases
 	if names == nil {
 		for _, c := range sel.Schema.Columns {
-			names = append(names, c.Name)
+			if !rules.hides(c.Name) {
+				names = append(names, c.Name)
+			}
 		}
 		if t.Versioned() {
 			names = append(names, row.ColUpdated, row.ColDeleted)
@@ -187,6 +197,9 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 	var columns []Column
 	for i, name := range names {
 		index, typ, err := liveColumn(t, name)
+		if err == nil && rules.hides(name) {
+			err = fail(CodeColumnNotFound, "column %s does not exist in %s", name, t.Ref)
+		}
 		if err != nil {
 			return live.Spec{}, nil, err
 		}
@@ -199,9 +212,12 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		return spec, columns, nil
 	}
 	for i, c := range sel.Schema.Columns {
-		if slices.Contains(sel.Columns, i) || slices.Contains(plan.Uses, c.Name) {
+		if slices.Contains(sel.Columns, i) || slices.Contains(plan.Uses, c.Name) || rules.uses(c.Name) {
 			sel.Uses = append(sel.Uses, c.ID)
 		}
+	}
+	if rules != nil {
+		return spec, columns, rules.filter(sel, plan, db.session(s))
 	}
 	filter, err := db.engine.Filter(plan, sel.Schema, t.Versioned(), db.session(s))
 	if err != nil {
@@ -217,10 +233,11 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 }
 
 // liveKey is the same for live queries of a partition that see the same: those of one
-// text, and of one user and role too if the text may ask for them.
-func liveKey(req SubscribeRequest, namespace string, version uint32) string {
-	key := fmt.Sprintf("%s\x00%s\x00%d\x00%d\x00%t", req.SQL, namespace, version, req.BatchRows, req.IncludeExpired)
-	if text := strings.ToLower(req.SQL); strings.Contains(text, "user") || strings.Contains(text, "role") {
+// text, and of one user and role too if the text or the policies of the table may ask for
+// them.
+func liveKey(req SubscribeRequest, namespace string, t *catalog.Table, ruled bool) string {
+	key := fmt.Sprintf("%s\x00%s\x00%d\x00%d\x00%d\x00%t", req.SQL, namespace, t.Schema().Version, t.Rules.Version, req.BatchRows, req.IncludeExpired)
+	if text := strings.ToLower(req.SQL); ruled || strings.Contains(text, "user") || strings.Contains(text, "role") {
 		key += fmt.Sprintf("\x00%s\x00%s", req.As.User, req.As.Role)
 	}
 	return key

@@ -64,6 +64,15 @@ func init() { // not an initialiser: information_schema lists the map itself
 				col("key_position", row.Int), col("auto_increment", row.Boolean)), col("column_default", row.Text), col("system", row.Boolean)),
 			role: auth.DBA, ofTable: columnRows,
 		},
+		"system.policies": {
+			columns: append(append(texts("table_id", "namespace", "table_name", "policy_name", "command"), row.Column{Name: "roles", Type: row.Type{Kind: row.List, Elem: row.Text}}),
+				append(texts("using_condition", "check_condition"), col("created_at", row.Timestamp))...),
+			role: auth.DBA, ofTable: policyRows,
+		},
+		"system.column_grants": {
+			columns: append(texts("table_id", "namespace", "table_name", "role"), row.Column{Name: "columns", Type: row.Type{Kind: row.List, Elem: row.Text}}),
+			role:    auth.DBA, ofTable: grantRows,
+		},
 		"system.queries": {
 			columns: append(texts("query_id", "user_id", "role", "statement", "query", "status"), col("started_at", row.Timestamp), col("duration_ms", row.Double),
 				col("rows", row.BigInt), col("error_code", row.Text), col("error_message", row.Text), col("node", row.Text)),

@@ -18,6 +18,9 @@ func (db *DB) showTableStats(ctx context.Context, s *statement, st *sql.ShowTabl
 	if err != nil {
 		return Result{}, err
 	}
+	if err := db.refuseRuledNumbers(s, t, "SHOW TABLE STATS"); err != nil {
+		return Result{}, err
+	}
 	own, all := s.partition(t), s.req.As.Role >= auth.DBA
 	partitions := map[row.UserID]struct{}{}
 	var buffered, bufferedBytes, files, fileRows, fileBytes int64

@@ -78,7 +78,10 @@ func (rw *rewriter) bind(db *DB, s *statement) error {
 	if err != nil {
 		return err
 	}
-	rw.change = &change{db: db, s: s, table: t, locks: true}
+	rw.change = &change{db: db, s: s, table: t, rules: db.rulesOf(s, t), locks: true}
+	if err := rw.refuseHidden(s.Verb()); err != nil {
+		return err
+	}
 	rw.targets, err = targetsOf(t, rw.sets)
 	return err
 }
@@ -160,6 +163,10 @@ func (rw *rewriter) compose() *composer {
 	return &c
 }
 
+// A pickedRow is what becomes of a row, nil if it is deleted, and what it met in the
+// other tables.
+type pickedRow struct{ changed, beside []row.Value }
+
 // pick runs the SELECT.
 func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error) {
 	w := &rewriting{c: rw.change, e: rw.effectOn()}
@@ -170,6 +177,8 @@ func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error)
 	defer rows.Close()
 	schema := rw.table.Schema()
 	width := len(schema.Columns)
+	var olds []*row.Row
+	var picked []pickedRow // parallel to olds
 	for rows.Next() {
 		values := rows.Values()
 		old := &row.Row{Seq: row.Seq(values[0].Int()), Updated: values[1].Int(), Schema: schema.Version, Values: make([]row.Value, width)}
@@ -187,26 +196,38 @@ func (rw *rewriter) pick(ctx context.Context, at *tableSources) (*effect, error)
 				}
 			}
 		}
-		if err := rw.rewrite(w, old, changed); err != nil {
-			return nil, err
-		}
 		beside, err := rw.besideValues(values[2+width+len(rw.sets):])
 		if err != nil {
 			return nil, err
 		}
-		if beside != nil {
+		picked, olds = append(picked, pickedRow{changed, beside}), append(olds, old)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	var permitted []bool
+	if rw.rules != nil {
+		if permitted, err = rw.permitted(ctx, strings.ToLower(rw.op.String()), olds); err != nil {
+			return nil, err
+		}
+	}
+	for i, old := range olds {
+		if permitted != nil && !permitted[i] {
+			continue
+		}
+		if err := rw.rewrite(w, old, picked[i].changed); err != nil {
+			return nil, err
+		}
+		if picked[i].beside != nil {
 			if w.e.beside == nil {
 				w.e.beside = map[string][]row.Value{}
 			}
 			now := old.Values
-			if changed != nil {
-				now = changed
+			if picked[i].changed != nil {
+				now = picked[i].changed
 			}
-			w.e.beside[string(schema.KeyOf(now))] = beside
+			w.e.beside[string(schema.KeyOf(now))] = picked[i].beside
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
 	}
 	if rw.returning != nil { // in an order that does not depend on files
 		slices.SortFunc(w.e.Mutations, func(a, b ingest.Mutation) int { return bytes.Compare(a.Key, b.Key) })
@@ -289,6 +310,15 @@ func (rw *rewriter) single(key []byte) func(ctx context.Context, at *tableSource
 			return nil, err
 		}
 		old := found[string(key)]
+		if old != nil && rw.rules != nil {
+			ok, err := rw.permitted(ctx, strings.ToLower(rw.op.String()), []*row.Row{old})
+			if err != nil {
+				return nil, err
+			}
+			if !ok[0] {
+				old = nil
+			}
+		}
 		if old == nil || old.Deleted {
 			return w.e, set.check(ctx, at)
 		}

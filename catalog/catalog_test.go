@@ -330,7 +330,7 @@ func TestCorruptDocumentsStopOpen(t *testing.T) {
 		"interval":      strings.Replace(good, "5m0s", "5 minutes", 1),
 		"zero id":       strings.Replace(good, `"id": "`, `"id": "0 `, 1),
 		"nothing in it": `{"format": 1, "revision": "x"}`,
-		"newer format":  strings.Replace(good, `"format": 1`, `"format": 2`, 1),
+		"newer format":  strings.Replace(good, `"format": 1`, `"format": 3`, 1),
 	} {
 		if body == good {
 			t.Fatalf("%s: the document was not changed", name)

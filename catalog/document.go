@@ -35,7 +35,10 @@ const (
 	suffix           = ".json"
 
 	// formatVersion is written into every document. A larger one is from a newer server.
-	formatVersion = 1
+	formatVersion = 2
+	// formatPlain is written where nothing is that a server of before would have to know:
+	// one that did not know policies would show every row.
+	formatPlain = 1
 )
 
 func namespaceDoc(name string) string        { return namespacesFolder + name + suffix }
@@ -89,6 +92,10 @@ type tableJSON struct {
 	Updated          time.Time         `json:"updated"`
 	Dropped          bool              `json:"dropped,omitempty"`
 	Versions         []versionJSON     `json:"schema_versions"`
+	RulesVersion     uint64            `json:"rules_version,omitempty"`
+	RulesSince       row.Seq           `json:"rules_since,omitempty"`
+	Policies         []Policy          `json:"policies,omitempty"`
+	Grants           []ColumnGrant     `json:"column_grants,omitempty"`
 }
 
 type versionJSON struct {
@@ -105,6 +112,7 @@ func newTableJSON(t *Table) *tableJSON {
 		Location: t.Location, LocationVersion: t.LocationVersion, Root: t.Root, Path: string(t.Path),
 		FlushRows: t.Flush.Rows, DeletedRetention: retentionOff, Options: t.Options,
 		Created: t.Created, Updated: t.Updated, Dropped: t.Dropped,
+		RulesVersion: t.Rules.Version, RulesSince: t.Rules.Since, Policies: t.Rules.Policies, Grants: t.Rules.Grants,
 	}
 	if t.Flush.Interval > 0 {
 		j.FlushInterval = t.Flush.Interval.String()
@@ -128,6 +136,7 @@ func (j *tableJSON) table() (*Table, error) {
 		Type: j.Type, Location: j.Location, LocationVersion: j.LocationVersion, Root: j.Root,
 		Flush: FlushPolicy{Rows: j.FlushRows}, DeletedRetention: -1, Options: j.Options,
 		Created: j.Created, Updated: j.Updated, Dropped: j.Dropped,
+		Rules: Rules{Version: j.RulesVersion, Since: j.RulesSince, Policies: j.Policies, Grants: j.Grants},
 	}
 	if j.FlushInterval != "" {
 		if t.Flush.Interval, err = time.ParseDuration(j.FlushInterval); err != nil {
@@ -152,7 +161,10 @@ func (j *tableJSON) table() (*Table, error) {
 
 // encode gives d a new revision and writes it.
 func encode(d *document) ([]byte, error) {
-	d.Format, d.Revision = formatVersion, rand.Text()
+	d.Format, d.Revision = formatPlain, rand.Text()
+	if d.Table != nil && len(d.Table.Policies)+len(d.Table.Grants) > 0 {
+		d.Format = formatVersion
+	}
 	b, err := json.MarshalIndent(d, "", "  ")
 	return append(b, '\n'), err
 }

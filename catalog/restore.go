@@ -47,7 +47,7 @@ func (c *Catalog) StageTables(ctx context.Context, namespace string, tables []*T
 	for _, from := range tables {
 		t := &Table{
 			Ref: from.Ref, Type: from.Type, Versions: from.Versions, Flush: from.Flush, DeletedRetention: from.DeletedRetention,
-			Options: maps.Clone(from.Options), Created: from.Created, Updated: time.Now().UTC(), Dropped: true,
+			Options: maps.Clone(from.Options), Rules: from.Rules, Created: from.Created, Updated: time.Now().UTC(), Dropped: true,
 		}
 		t.Ref.Namespace, t.Ref.ID = namespace, c.newID()
 		t.setDefaults()

@@ -57,6 +57,7 @@ type Table struct {
 	Flush            FlushPolicy
 	DeletedRetention time.Duration     // how long deleted rows are kept; negative: for ever; zero in CreateTable means 7 days
 	Options          map[string]string // of its type, see OptionAccess and the others
+	Rules            Rules
 	Created, Updated time.Time
 	Dropped          bool
 }
@@ -95,6 +96,9 @@ func (t *Table) valid() error {
 		return fmt.Errorf("%w: table type %q, expected user, shared or stream", ErrInvalid, t.Type)
 	}
 	if err := t.validOptions(); err != nil {
+		return err
+	}
+	if err := t.Rules.valid(t); err != nil {
 		return err
 	}
 	if len(t.Versions) == 0 {

@@ -160,7 +160,9 @@ func (e *Engine) columnNotFound(out *Error, name string, o *origin) {
 	var names []string
 	for _, r := range o.rels {
 		for _, c := range r.Schema.Columns {
-			names = append(names, c.Name)
+			if !r.Guard.hides(c.Name) {
+				names = append(names, c.Name)
+			}
 		}
 		if r.System {
 			names = append(names, row.ColSeq, row.ColUpdated, row.ColDeleted)

@@ -31,6 +31,8 @@ type LivePlan struct {
 // liveFields are what the SELECT of a live query may have.
 var liveFields = map[string]bool{"type": true, "select_list": true, "from_table": true, "where_clause": true, "aggregate_handling": true}
 
+const liveShape = "a live query is SELECT columns FROM one table WHERE condition: "
+
 // PlanLive checks text: one SELECT of columns or * from one table with an optional
 // WHERE over its columns. The error is an *Error.
 func (e *Engine) PlanLive(text string) (*LivePlan, error) {
@@ -39,7 +41,7 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		return nil, err
 	}
 	refuse := func(pos int, what string) (*LivePlan, error) {
-		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "a live query is SELECT columns FROM one table WHERE condition: " + what, Pos: pos}
+		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: liveShape + what, Pos: pos}
 	}
 	for k := range tree {
 		if !liveFields[k] {

@@ -439,7 +439,9 @@ func (m *merge) columns(table string) {
 }
 
 // named says whether the column is in the statement that DuckDB gets.
-func (m *merge) named(column string) bool { return !m.narrow || m.ref.uses(column) }
+func (m *merge) named(column string) bool {
+	return !m.narrow || m.ref.uses(column) || m.rel.Guard.uses(column)
+}
 
 // shown says whether the system column is among the columns of the relation.
 func (m *merge) shown(name string) bool {

@@ -34,6 +34,7 @@ type Relation struct {
 	// row can matter; a statement that names the relation twice calls it twice.
 	// With top, which may be nil, it may leave out all but the first rows in that order.
 	Narrow func(where []Condition, top *Top) Hot
+	Guard  *Guard // nil: statements see all rows and columns
 	// Users, in the place of Hot and Files and not nil, gives the rows of several users,
 	// each with the first column [UserColumn], which is not in Schema.
 	Users []UserRows

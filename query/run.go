@@ -137,8 +137,15 @@ func (p *Plan) splice(ctx context.Context, rels []*Relation, params []row.Value,
 		out.WriteString("(")
 		s.reads = append(s.reads, reading{table: p.tables[e.ref.table], alias: e.ref.name})
 		m := merge{ctx: ctx, read: &s.reads[len(s.reads)-1], rel: rels[e.ref.table], ref: e.ref, out: &out, sources: &s.sources, release: &releases, late: s.late}
+		guard := m.rel.Guard
+		if guard != nil {
+			guard.open(&m)
+		}
 		if err := m.write(params); err != nil {
 			return nil, release, err
+		}
+		if guard != nil {
+			guard.close(&out)
 		}
 		out.WriteString(")")
 		if !e.ref.aliased {

@@ -84,7 +84,7 @@ func (m *merge) needed(g *fileGroup) []row.ColumnID {
 	ids := []row.ColumnID{}
 	joined := g.hasJoin()
 	for _, c := range m.rel.Schema.Columns {
-		if m.ref.used[c.Name] || joined && slices.Contains(m.rel.Schema.Key, c.ID) {
+		if m.ref.used[c.Name] || m.rel.Guard.uses(c.Name) || joined && slices.Contains(m.rel.Schema.Key, c.ID) {
 			ids = append(ids, c.ID)
 		}
 	}

@@ -5,7 +5,7 @@ import "strings"
 // verbs are the words a statement may begin with, for hints.
 var verbs = []string{
 	"SELECT", "WITH", "FROM", "VALUES", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "SHOW", "USE",
-	"DESCRIBE", "EXPLAIN", "FLUSH", "COMPACT", "KILL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "BACKUP", "RESTORE", "EXPORT", "FORGET",
+	"DESCRIBE", "EXPLAIN", "FLUSH", "COMPACT", "KILL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "BACKUP", "RESTORE", "EXPORT", "FORGET", "GRANT", "REVOKE",
 }
 
 // forbidden are the verbs that reach files, settings, extensions, the network or
@@ -14,7 +14,7 @@ var forbidden = map[string]bool{
 	"COPY": true, "ATTACH": true, "DETACH": true, "INSTALL": true, "LOAD": true, "PRAGMA": true, "SET": true,
 	"RESET": true, "CALL": true, "CHECKPOINT": true, "FORCE": true, "IMPORT": true, "PREPARE": true, "DEALLOCATE": true,
 	"EXPORT": true, "EXECUTE": true, "VACUUM": true, "ANALYZE": true, "ANALYSE": true, "COMMENT": true, "DO": true,
-	"LISTEN": true, "NOTIFY": true, "GRANT": true, "REVOKE": true, "LOCK": true, "CLUSTER": true, "REINDEX": true,
+	"LISTEN": true, "NOTIFY": true, "LOCK": true, "CLUSTER": true, "REINDEX": true,
 }
 
 // unsupported are verbs that are understood and arrive later.
@@ -62,6 +62,10 @@ func (p *parser) statement() (Statement, error) {
 		return p.restore()
 	case p.accept("FORGET"):
 		return p.forget()
+	case p.accept("GRANT"):
+		return p.grant(verb, false)
+	case p.accept("REVOKE"):
+		return p.grant(verb, true)
 	case p.accept("BEGIN"), p.accept("START"):
 		return p.begin(verb)
 	case p.accept("COMMIT"), p.accept("END"):
@@ -188,9 +192,16 @@ func (p *parser) explain() (Statement, error) {
 // create parses what follows CREATE.
 func (p *parser) create(verb token) (Statement, error) {
 	if p.is("OR") {
-		return nil, p.unexpected("NAMESPACE", "TABLE")
+		if p.advance(); !p.is("REPLACE") || !p.tokenIs(p.ahead(), "POLICY") {
+			return nil, p.errorAt(p.last.start, CodeSyntax, "found OR, expected NAMESPACE or TABLE", "")
+		}
+		p.advance()
+		p.advance()
+		return p.createPolicy(true)
 	}
 	switch {
+	case p.accept("POLICY"):
+		return p.createPolicy(false)
 	case p.accept("NAMESPACE"):
 		return p.createNamespace()
 	case p.is("TABLE"):
@@ -253,6 +264,8 @@ func (p *parser) drop() (Statement, error) {
 		return p.dropLocation()
 	case p.accept("BACKUP"):
 		return p.dropBackup()
+	case p.accept("POLICY"):
+		return p.dropPolicy()
 	case p.isAny("VIEW", "INDEX", "SEQUENCE"):
 		return p.later("DROP " + strings.ToUpper(p.raw()))
 	case p.isAny("SCHEMA", "DATABASE"):

@@ -74,6 +74,8 @@ type authConfig struct {
 	UserClaim string   `koanf:"user_claim"`
 	RoleClaim string   `koanf:"role_claim"`
 	Roles     []string `koanf:"roles"`
+
+	DBABypassesPolicies bool `koanf:"dba_bypasses_policies"`
 }
 
 type serverConfig struct {
@@ -197,7 +199,7 @@ func defaultConfig() config {
 func (c config) database(log *slog.Logger) kalamdb.Options {
 	return kalamdb.Options{
 		DataDir: c.DataDir,
-		Storage: c.Storage.URL, ReadOnly: c.ReadOnly,
+		Storage: c.Storage.URL, ReadOnly: c.ReadOnly, DBABypassesPolicies: c.Auth.DBABypassesPolicies,
 		S3: storagelocations.S3Options{
 			Region: c.Storage.S3.Region, Endpoint: c.Storage.S3.Endpoint,
 			AccessKey: c.Storage.S3.AccessKey, SecretKey: c.Storage.S3.SecretKey,
