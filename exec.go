@@ -201,8 +201,10 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	case *sql.Explain:
 		return db.explain(ctx, s, st)
 	case *sql.Use:
-		_, err := db.catalog.Namespace(st.Namespace)
-		return Result{}, err
+		if _, err := db.catalog.Namespace(st.Namespace); err != nil {
+			return Result{}, asError(err).at(s.Start())
+		}
+		return Result{}, nil
 	case *sql.CreateNamespace, *sql.AlterNamespace, *sql.DropNamespace, *sql.CreateTable, *sql.AlterTable, *sql.DropTable,
 		*sql.CreatePolicy, *sql.DropPolicy, *sql.Grant:
 		return Result{}, db.define(ctx, s)

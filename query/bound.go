@@ -28,6 +28,7 @@ func (f *asker) bind(ctx context.Context) ([]node, error) {
 		table.WriteString("CAST(NULL AS " + col.typ.String() + ") AS " + quoteName(col.name) + ", ")
 	}
 	sp := f.plan.splicePlain(table.String() + "CAST(NULL AS BIGINT) AS " + ordinalColumn + ")")
+	f.e.trace(sp.text) // DuckDB gets it as a value
 	raw, err := f.text(ctx, &spliced{text: serializePlan, pieces: sp.pieces, params: []row.Value{row.TextValue(sp.text)}})
 	if err != nil {
 		return nil, err

@@ -118,12 +118,19 @@ func (p *Plan) vectorValues(params []row.Value) []row.Value {
 	return params
 }
 
-// lambdaCall walks a call whose first argument is a list and the others lambdas.
+// lambdaCall walks a call with a list and a lambda; of l.list_filter(lambda x: …) the
+// lambda is the first argument.
 func (g *gate) lambdaCall(n node, allowed map[string]field) {
-	for i, c := range n.list("children") {
-		g.lambdas += btoi(i == 1)
-		g.expression(c)
+	for _, c := range n.list("children") {
+		if c.str("class") != "LAMBDA" {
+			g.expression(c)
+			continue
+		}
+		g.enter(c.pos())
+		g.lambdas++
+		g.fields(c, expressionFields["LAMBDA"], expressionCommon, c.pos())
+		g.lambdas--
+		g.depth--
 	}
-	g.lambdas -= btoi(len(n.list("children")) > 1)
 	g.fields(n, allowed, expressionCommon, n.pos(), "children")
 }

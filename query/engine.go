@@ -35,6 +35,9 @@ type Options struct {
 	// OpenResultBytesMax bounds all results that are not closed yet together; above it
 	// statements are told BUSY. 512 MiB
 	OpenResultBytesMax int64
+	// Trace, if there is one, is told the text of every statement of a client that DuckDB
+	// gets, tables and all in place. It holds no values of parameters.
+	Trace func(text string)
 }
 
 func (o Options) withDefaults() (Options, error) {

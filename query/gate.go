@@ -98,6 +98,7 @@ type gate struct {
 	ctes               *cteScope
 	sel                *selectScope
 	depth              int
+	at                 int  // where the walk came by last, for nodes that have no place
 	lambdas            int  // inside how many
 	recursive          int  // inside how many recursive halves of WITH RECURSIVE
 	seqAll, deletedAll bool // _seq, _deleted mentioned where their table cannot be told
@@ -126,6 +127,9 @@ type selectScope struct {
 type refusal = *Error
 
 func (g *gate) refuse(code string, pos int, format string, args ...any) {
+	if pos < 0 {
+		pos = g.at
+	}
 	panic(refusal(&Error{Code: code, Message: fmt.Sprintf(format, args...), Pos: pos}))
 }
 
@@ -226,6 +230,9 @@ func unwrap(n node) node {
 }
 
 func (g *gate) enter(pos int) {
+	if pos >= 0 {
+		g.at = pos
+	}
 	if g.depth++; g.depth > depthMax {
 		g.refuse("SYNTAX_ERROR", pos, "the statement is nested deeper than %d levels", depthMax)
 	}
@@ -278,7 +285,7 @@ func (g *gate) with(m node) {
 			g.unknown(-1, "the name "+strconv.Quote(name)+" in WITH")
 		}
 		v := e.child("value")
-		for k := range v {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			switch k {
 			case "query":
 				g.query(unwrap(v.child(k)))
@@ -407,7 +414,7 @@ func (g *gate) ref(n node) {
 
 func (g *gate) pivots(n node) {
 	for _, p := range n.list("pivots") {
-		for k := range p {
+		for _, k := range slices.Sorted(maps.Keys(p)) {
 			switch k {
 			case "pivot_expressions":
 				g.expressions(p.list(k))

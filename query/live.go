@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,9 +42,10 @@ func (e *Engine) PlanLive(text string) (*LivePlan, error) {
 		return nil, err
 	}
 	refuse := func(pos int, what string) (*LivePlan, error) {
+		pos = max(pos, 0)
 		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: liveShape + what, Pos: pos}
 	}
-	for k := range tree {
+	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		if !liveFields[k] {
 			return refuse(-1, strings.ReplaceAll(k, "_", " ")+" is not possible")
 		}
@@ -304,6 +306,7 @@ func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	sp := f.splice(rows)
 	session := f.session
 	session.Now = time.Now()
+	f.e.trace(sp.text)
 	res, err := f.e.execute(limited, &task{
 		text: sp.text, st: &statement{sources: sp.sources, session: session}, plan: f.plan,
 		each: func(_ *mapping.Result, chunk mapping.DataChunk) error {

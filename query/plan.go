@@ -208,7 +208,7 @@ func (e *Engine) parse(text string, tokens []token) (node, error) {
 	case 0:
 		return nil, &Error{Code: "SYNTAX_ERROR", Message: "the statement is empty", Pos: 0}
 	default:
-		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "expected one statement, found " + strconv.Itoa(len(statements)), Pos: -1}
+		return nil, &Error{Code: "FORBIDDEN_STATEMENT", Message: "expected one statement, found " + strconv.Itoa(len(statements)), Pos: behindSemicolon(text, tokens)}
 	}
 	for k := range statements[0] {
 		if k != "node" && k != "named_param_map" {
@@ -216,6 +216,19 @@ func (e *Engine) parse(text string, tokens []token) (node, error) {
 		}
 	}
 	return statements[0].child("node"), nil
+}
+
+// behindSemicolon is the offset of the first word behind a semicolon, 0 if there is none.
+func behindSemicolon(text string, tokens []token) int {
+	semicolon := false
+	for i, t := range tokens {
+		if word := text[t.start:t.end]; word != ";" && semicolon && i > 0 {
+			return t.start
+		} else if word == ";" && i > 0 {
+			semicolon = true
+		}
+	}
+	return 0
 }
 
 // infinite is the offset of the first number that DOUBLE cannot hold, -1 if there is none.
@@ -235,6 +248,9 @@ func parseError(answer node, text string, tokens []token) error {
 	pos, err := strconv.Atoi(answer.str("position"))
 	if err != nil {
 		pos = -1
+	}
+	if pos < 0 && len(tokens) > 0 {
+		pos = tokens[0].start
 	}
 	e := &Error{Code: "SYNTAX_ERROR", Message: answer.str("error_message"), Pos: pos}
 	if strings.HasPrefix(e.Message, "Only SELECT") {

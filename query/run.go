@@ -228,6 +228,7 @@ func (e *Engine) run(ctx, limited context.Context, j *job) (*mapping.Result, []r
 	for i := range sp.pieces {
 		sp.pieces[i].at += len(j.prefix)
 	}
+	e.trace(sp.text)
 	res, err := e.execute(limited, &task{
 		text: sp.text, st: &statement{sources: sp.sources, session: j.session}, lane: j.lane, plan: p,
 		bind: func(stmt mapping.PreparedStatement) error { return bind(stmt, sp.params) },

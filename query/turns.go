@@ -160,6 +160,12 @@ func (r *flight) stops(ctx context.Context) bool {
 	}
 }
 
+func (e *Engine) trace(text string) {
+	if e.o.Trace != nil {
+		e.o.Trace(text)
+	}
+}
+
 // ended is the end of a statement's goroutine.
 func (e *Engine) ended(r *flight, cleanup func(ok bool)) {
 	e.mu.Lock()
