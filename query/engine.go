@@ -98,11 +98,12 @@ func (o Options) withDefaults() (Options, error) {
 
 // An Engine plans and runs SELECTs. It is safe for concurrent use.
 type Engine struct {
-	o                   Options
-	plans               planCache
-	quick, slow, stream *lane
-	slowness            slowness
-	open                atomic.Int64 // bytes of the results that are not closed yet
+	o        Options
+	plans    planCache
+	slowness slowness
+	open     atomic.Int64 // bytes of the results that are not closed yet
+
+	quick, slow, stream, live *lane
 
 	mu    sync.Mutex           // guards stuck, and who of a flight's two ends comes first
 	stuck map[*flight]struct{} // statements that did not stop
@@ -118,7 +119,8 @@ func Open(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("query: temp folder: %w", err)
 	}
 	e := &Engine{o: o, stuck: map[*flight]struct{}{}, slowness: newSlowness()}
-	e.quick = newLane(o, 1, o.Concurrency, o.MemoryBytes/4, turnWaitMax, false)
+	e.quick = newLane(o, 1, o.Concurrency, o.MemoryBytes*3/16, turnWaitMax, false)
+	e.live = newLane(o, 1, liveTurns, o.MemoryBytes/16, o.QueryTimeout, false)
 	e.slow = newLane(o, o.SlowConcurrency, 1, o.MemoryBytes/2, slowWaitMax, true)
 	e.stream = newLane(o, 1, o.Concurrency, o.MemoryBytes/4, turnWaitMax, true)
 	in, err := e.quick.acquire()
@@ -137,8 +139,12 @@ func (e *Engine) Close() error {
 	e.quick.close()
 	e.slow.close()
 	e.stream.close()
+	e.live.close()
 	return err
 }
+
+// liveTurns is how many conditions of live queries DuckDB evaluates at once.
+const liveTurns = 2
 
 // turnWaitMax is how long a statement waits for its turn before it is told BUSY.
 const turnWaitMax = 10 * time.Second

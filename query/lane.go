@@ -17,7 +17,8 @@ import (
 // than Options.QuickTime is stopped there and starts again in the slow lane, where each
 // turn has a whole instance, and threads that the others' go before. So key reads wait
 // for other key reads only, however many scans there are. Streams have a lane too: they
-// last as long as their readers like. See docs/decisions/0020-lanes.md.
+// last as long as their readers like. So have the conditions of live queries: subscribers
+// wait for them, and a condition that lags behind ends live queries. See docs/decisions/0020-lanes.md.
 type lane struct {
 	o     Options // of its instances
 	turns *turnstile

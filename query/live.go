@@ -308,7 +308,7 @@ func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 	session.Now = time.Now()
 	f.e.trace(sp.text)
 	res, err := f.e.execute(limited, &task{
-		text: sp.text, st: &statement{sources: sp.sources, session: session}, plan: f.plan,
+		text: sp.text, st: &statement{sources: sp.sources, session: session}, plan: f.plan, lane: f.e.live,
 		each: func(_ *mapping.Result, chunk mapping.DataChunk) error {
 			data := mapping.VectorGetData(mapping.DataChunkGetVector(chunk, 0))
 			for i := range int(mapping.DataChunkGetSize(chunk)) {
@@ -317,7 +317,6 @@ func (f *asker) ask(ctx context.Context, rows []*row.Row) ([]bool, error) {
 			mapping.DestroyDataChunk(&chunk)
 			return nil
 		},
-		again: func() { clear(ok) },
 		failed: func(err error, in *instance) error {
 			return f.e.failure(ctx, limited, err, in, &origin{plan: f.plan, rels: []*Relation{f.rel}, spliced: sp})
 		},
