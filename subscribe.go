@@ -175,8 +175,9 @@ func (req *SubscribeRequest) check() error {
 func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan, t *catalog.Table) (live.Spec, []Column, error) {
 	rules := db.rulesOf(s, t)
 	sel := &live.Selection{
-		Key: liveKey(req, s.namespace, t, rules != nil), Query: req.SQL, Partition: s.partition(t), Schema: t.Schema(), SchemaAt: db.schemaAt(t), BatchRows: req.BatchRows, Expired: req.IncludeExpired,
+		Key: liveKey(req, s.namespace, t, rules != nil), Partition: s.partition(t), Shape: &live.Shape{Schema: t.Schema(), SchemaAt: db.schemaAt(t)}, BatchRows: req.BatchRows, Expired: req.IncludeExpired,
 	}
+	sel.Query = sel.Key[:len(req.SQL)]
 	id := req.ConnectionID + "-" + req.QueryID
 	spec := live.Spec{
 		ID: id, ConnectionID: id[:len(req.ConnectionID)], QueryID: id[len(req.ConnectionID)+1:],
@@ -194,7 +195,7 @@ func (db *DB) liveSpec(s *statement, req SubscribeRequest, plan *query.LivePlan,
 		}
 		aliases = names
 	}
-	var columns []Column
+	columns := make([]Column, 0, len(names))
 	for i, name := range names {
 		index, typ, err := liveColumn(t, name)
 		if err == nil && rules.hides(name) {

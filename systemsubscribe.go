@@ -78,7 +78,7 @@ func (db *DB) subscribeSystem(ctx context.Context, s *statement, req SubscribeRe
 	id := req.ConnectionID + "-" + req.QueryID
 	sub, err := db.hub.Subscribe(live.Spec{
 		ID: id, ConnectionID: req.ConnectionID, QueryID: req.QueryID, Options: liveOptions(req), User: string(req.As.User), Role: req.As.Role,
-		Selection: &live.Selection{Query: req.SQL, Schema: rel.Schema,
+		Selection: &live.Selection{Query: req.SQL, Shape: &live.Shape{Schema: rel.Schema},
 			Partition: row.Partition{Table: row.TableRef{Namespace: systemNS, Name: plan.Table, ID: table.id}}},
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func TestRowsOfOtherVersions(t *testing.T) {
 			seen = append(seen, v.Int())
 			return v.Int() >= 0
 		})
-		return subscribe(t, hub, Spec{ID: id, Selection: &Selection{Partition: testPartition("ana"), Schema: s, SchemaAt: at, Filter: f, Columns: columns, Names: []string{"id", "n", "_seq"}, Uses: []row.ColumnID{1, s.Columns[s.ByName("n")].ID}}})
+		return subscribe(t, hub, Spec{ID: id, Selection: &Selection{Partition: testPartition("ana"), Shape: &Shape{Schema: s, SchemaAt: at, Columns: columns, Names: []string{"id", "n", "_seq"}}, Filter: f, Uses: []row.ColumnID{1, s.Columns[s.ByName("n")].ID}}})
 	}
 	subs := []*Subscription{subscribeIn("two", 2), subscribeIn("three", 3)}
 	b := &row.Batch{Partition: testPartition("ana")}

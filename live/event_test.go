@@ -331,7 +331,7 @@ func TestAppendRow(t *testing.T) {
 			`{"_deleted":true,"_updated":"2026-01-02T03:04:05.123456Z","_seq":9007199254740991}`},
 	} {
 		hub := NewHub(Options{})
-		s := subscribe(t, hub, Spec{Selection: &Selection{Schema: schema, Columns: c.columns, Names: c.names}})
+		s := subscribe(t, hub, Spec{Selection: &Selection{Shape: &Shape{Schema: schema, Columns: c.columns, Names: c.names}}})
 		if got := string(s.AppendRow([]byte("> "), r)); got != "> "+c.want {
 			t.Errorf("got %s, expected > %s", got, c.want)
 		}

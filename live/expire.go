@@ -50,18 +50,24 @@ func (p *place) tellOver() {
 	}
 }
 
+// A kept is what a subscription remembers to tell what is over.
+type kept struct {
+	rows   []*row.Row // the events that were delivered and are not over
+	inside bool       // more of the commit of the newest event follows
+}
+
 // Keep says which events the subscriber has been given otherwise, in order of Seq. It comes
 // before the first Next.
-func (s *Subscription) Keep(events []*row.Row) { s.kept = events }
+func (s *Subscription) Keep(events []*row.Row) { s.kept = &kept{rows: events} }
 
 // overdue is how many of kept are over, 0 while more of a commit is to come.
 func (s *Subscription) overdue() int {
-	if len(s.kept) == 0 || s.inside {
+	if s.kept == nil || s.kept.inside {
 		return 0
 	}
-	over := row.Seq(s.feed.place.over.Load())
+	rows, over := s.kept.rows, row.Seq(s.feed.place.over.Load())
 	n := 0
-	for n < len(s.kept) && s.kept[n].Seq <= over && (s.spec.BatchRows <= 0 || n < s.spec.BatchRows) {
+	for n < len(rows) && rows[n].Seq <= over && (s.spec.BatchRows <= 0 || n < s.spec.BatchRows) {
 		n++
 	}
 	return n
@@ -73,18 +79,23 @@ func (s *Subscription) expire() *Event {
 	if n == 0 {
 		return nil
 	}
-	rows := slices.Clone(s.kept[:n])
-	clear(s.kept[:n])
-	if s.kept = s.kept[n:]; len(s.kept) == 0 {
-		s.kept = nil
+	k := s.kept
+	rows := slices.Clone(k.rows[:n])
+	clear(k.rows[:n])
+	if k.rows = k.rows[n:]; len(k.rows) == 0 {
+		k.rows = nil
 	}
 	return &Event{Op: row.Delete, Rows: rows, Gone: rows, Seq: s.cursor, Expired: true, TxnLast: true}
 }
 
 // keep remembers an event that is delivered.
 func (s *Subscription) keep(e *Event) {
-	if s.spec.Expired {
-		s.kept = append(s.kept, e.Rows...)
-		s.inside = !e.TxnLast
+	if !s.spec.Expired {
+		return
 	}
+	if s.kept == nil {
+		s.kept = &kept{}
+	}
+	s.kept.rows = append(s.kept.rows, e.Rows...)
+	s.kept.inside = !e.TxnLast
 }

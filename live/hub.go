@@ -71,20 +71,30 @@ type Selection struct {
 	Key       string
 	Query     string // the SQL text
 	Partition row.Partition
-	Columns   []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
-	Names     []string    // what to call them, one per column
-	Schema    *row.Schema // in which Filter and the subscriber see rows
-	// SchemaAt finds the other versions that rows of the partition were or will be
-	// written with; nil: there are none.
-	SchemaAt  func(version uint32) *row.Schema
+	*Shape
 	Uses      []row.ColumnID // the columns that Columns and Filter look at
 	Filter    Filter         // nil: every row
-	Deleted   bool           // Filter looks at _deleted: a deleted row may pass
 	Equal     []Equality     // each of them holds for every row that passes Filter
 	BatchRows int            // most rows of one Event; 0: no limit
+	Deleted   bool           // Filter looks at _deleted: a deleted row may pass
 	Expired   bool           // of a stream: a DELETE for each event that is over
+}
+
+// A Shape is how a subscription shows rows. Subscribe has selections of a table share it,
+// whatever their filters. Nobody changes it once it was given to Subscribe.
+type Shape struct {
+	Columns []int       // what to show: positions in Schema, or ColSeq, ColUpdated, ColDeleted
+	Names   []string    // what to call them, one per column
+	Schema  *row.Schema // in which Filter and the subscriber see rows
+	// SchemaAt finds the other versions that rows of the table were or will be written
+	// with; nil: there are none.
+	SchemaAt func(version uint32) *row.Schema
 
 	encoder encoder // set by Subscribe
+}
+
+func (s *Shape) same(as *Shape) bool {
+	return s.Schema == as.Schema && (s.SchemaAt == nil) == (as.SchemaAt == nil) && slices.Equal(s.Columns, as.Columns) && slices.Equal(s.Names, as.Names)
 }
 
 // Info is one row of system.live_queries.
@@ -120,7 +130,7 @@ type Hub struct {
 	ids      map[string]*Subscription
 	feeds    map[feedKey]*feed // those with a key
 	budgets  map[string]*budget
-	tables   map[uint64]int // subscriptions of each table, by its id
+	tables   map[uint64]*tableUse // by id, those with a subscription
 	closed   bool
 
 	// mu guards places, which change under the registry only. It is a leaf.
@@ -135,8 +145,14 @@ type partition struct {
 }
 
 type feedKey struct {
-	partition partition
-	key       string
+	place *place
+	key   string
+}
+
+// A tableUse is what the subscriptions of a table have in common.
+type tableUse struct {
+	subs  int
+	shape *Shape // that the newest of another shape than the one before it came with
 }
 
 // NewHub makes a hub.
@@ -148,7 +164,7 @@ func NewHub(o Options) *Hub {
 		o.SubscriptionsMax = subscriptionsMax
 	}
 	h := &Hub{
-		opts: o, ids: map[string]*Subscription{}, feeds: map[feedKey]*feed{}, budgets: map[string]*budget{}, tables: map[uint64]int{},
+		opts: o, ids: map[string]*Subscription{}, feeds: map[feedKey]*feed{}, budgets: map[string]*budget{}, tables: map[uint64]*tableUse{},
 		places: map[partition]*place{}, quick: crew{max: runtime.GOMAXPROCS(0)}, slow: crew{max: slowWorkersMax},
 	}
 	h.ctx, h.stop = context.WithCancel(context.Background())
@@ -190,7 +206,7 @@ func (h *Hub) placeOf(p row.Partition) *place {
 func (h *Hub) Selection(p row.Partition, key string) *Selection {
 	h.registry.Lock()
 	defer h.registry.Unlock()
-	if f := h.feeds[feedKey{partition{p.Table.ID, p.User}, key}]; f != nil {
+	if f := h.feeds[feedKey{h.places[partition{p.Table.ID, p.User}], key}]; f != nil {
 		return f.sel
 	}
 	return nil
@@ -214,7 +230,6 @@ func (h *Hub) Subscribe(spec Spec) (*Subscription, error) {
 		return nil, ErrTooMany
 	}
 	h.ids[spec.ID] = s
-	h.tables[spec.Partition.Table.ID]++
 	h.count.Add(1)
 	if s.budget = h.budgets[spec.ConnectionID]; s.budget == nil {
 		s.budget = &budget{max: h.opts.QueueBytesMax}
@@ -229,19 +244,26 @@ func (h *Hub) Subscribe(spec Spec) (*Subscription, error) {
 
 // join puts s into its feed, which it may be the first of. registry is held.
 func (h *Hub) join(s *Subscription) {
-	key := feedKey{partition{s.spec.Partition.Table.ID, s.spec.Partition.User}, s.spec.Key}
-	if s.feed = h.feeds[key]; s.feed != nil && key.key != "" {
-		s.spec.Selection = s.feed.sel
-		s.feed.place.join(s.feed, s)
-		return
+	at := partition{s.spec.Partition.Table.ID, s.spec.Partition.User}
+	table := h.tables[at.table]
+	if table == nil {
+		table = &tableUse{}
+		h.tables[at.table] = table
 	}
-	p := h.places[key.partition]
+	table.subs++
+	p := h.places[at]
 	first := p == nil
 	if first {
-		p = &place{hub: h, key: key.partition}
+		p = &place{hub: h, key: at}
+	}
+	key := feedKey{p, s.spec.Key}
+	if s.feed = h.feeds[key]; s.feed != nil && key.key != "" {
+		s.spec.Selection = s.feed.sel
+		p.join(s.feed, s)
+		return
 	}
 	if sel := s.spec.Selection; sel.encoder.keys == nil { // else it was of a feed that is gone
-		sel.encoder = newEncoder(sel.Columns, sel.Names)
+		table.reshape(sel)
 	}
 	s.feed = newFeed(p, s.spec.Selection)
 	p.join(s.feed, s)
@@ -250,13 +272,22 @@ func (h *Hub) join(s *Subscription) {
 	}
 	if first {
 		h.mu.Lock()
-		h.places[key.partition] = p
+		h.places[at] = p
 		h.mu.Unlock()
 	}
 }
 
+// reshape gives sel, which is new, a shape that is whole.
+func (t *tableUse) reshape(sel *Selection) {
+	if t.shape == nil || !t.shape.same(sel.Shape) {
+		sel.encoder = newEncoder(sel.Columns, sel.Names)
+		t.shape = sel.Shape
+	}
+	sel.Shape = t.shape
+}
+
 func (s *Spec) valid() error {
-	if s.Selection == nil || s.Schema == nil {
+	if s.Selection == nil || s.Shape == nil || s.Schema == nil {
 		return errors.New("it has no schema")
 	}
 	if len(s.Names) != len(s.Columns) {
@@ -278,9 +309,11 @@ func (h *Hub) remove(s *Subscription) {
 		return
 	}
 	delete(h.ids, s.spec.ID)
-	table := s.spec.Partition.Table.ID
-	if h.tables[table]--; h.tables[table] == 0 {
-		delete(h.tables, table)
+	id := s.spec.Partition.Table.ID
+	if table := h.tables[id]; table.subs == 1 {
+		delete(h.tables, id)
+	} else {
+		table.subs--
 	}
 	h.count.Add(-1)
 	if s.budget.subs--; s.budget.subs == 0 {
@@ -291,7 +324,7 @@ func (h *Hub) remove(s *Subscription) {
 		return
 	}
 	if f.sel.Key != "" {
-		delete(h.feeds, feedKey{f.place.key, f.sel.Key})
+		delete(h.feeds, feedKey{f.place, f.sel.Key})
 	}
 	if len(f.place.routes) == 0 {
 		h.mu.Lock()
@@ -343,7 +376,10 @@ func (h *Hub) endAll(reason string, match func(*Subscription) bool) int {
 func (h *Hub) CountTable(id uint64) int {
 	h.registry.Lock()
 	defer h.registry.Unlock()
-	return h.tables[id]
+	if table := h.tables[id]; table != nil {
+		return table.subs
+	}
+	return 0
 }
 
 // Using finds a live query of the table with the given id that uses one of the columns.

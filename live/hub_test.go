@@ -286,3 +286,28 @@ func TestIdleSubscriptionsAreSmall(t *testing.T) {
 	}
 	hub.CloseAll("done")
 }
+
+// Selections of a table share their shape if they show the same, and only then.
+func TestSharedShape(t *testing.T) {
+	hub := NewHub(Options{})
+	defer hub.CloseAll("done")
+	of := func(id string, change func(*Selection)) *Shape {
+		spec := testSpec(id, row.UserID(id), nil)
+		change(spec.Selection)
+		return subscribe(t, hub, spec).spec.Shape
+	}
+	first := of("a", func(s *Selection) { s.Key = "a" })
+	if of("b", func(s *Selection) { s.Key = "b" }) != first {
+		t.Error("the same columns of the same table are held twice")
+	}
+	for i, change := range []func(*Selection){
+		func(s *Selection) { s.Names = []string{"id", "number"} },
+		func(s *Selection) { s.Columns = []int{1, 0} },
+		func(s *Selection) { s.Partition.Table.ID++ },
+		func(s *Selection) { s.Schema = &row.Schema{Version: 2, Columns: s.Schema.Columns} },
+	} {
+		if of(fmt.Sprint("other", i), change) == first {
+			t.Errorf("selection %d shares the shape of another", i)
+		}
+	}
+}

@@ -32,8 +32,8 @@ func testPartition(user row.UserID) row.Partition {
 
 func testSpec(id string, user row.UserID, f Filter) Spec {
 	return Spec{ID: id, Selection: &Selection{
-		Partition: testPartition(user), Schema: testSchema, Filter: f,
-		Columns: []int{0, 1}, Names: []string{"id", "n"},
+		Partition: testPartition(user), Filter: f,
+		Shape: &Shape{Schema: testSchema, Columns: []int{0, 1}, Names: []string{"id", "n"}},
 	}}
 }
 

@@ -89,10 +89,9 @@ type Subscription struct {
 	wake   chan struct{} // capacity 1, made by the first Next that waits: something was queued, or the end has come
 
 	// The rest belongs to the goroutine of Next.
-	events []*Event   // taken and not delivered
-	replay *replay    // nil once live
-	kept   []*row.Row // with Expired: the events that were delivered and are not over
-	inside bool       // with Expired: more of the commit of the newest event follows
+	events []*Event // taken and not delivered
+	replay *replay  // nil once live
+	kept   *kept    // with Expired
 }
 
 func newSubscription(h *Hub, spec Spec) *Subscription {
