@@ -8,7 +8,6 @@ import (
 
 	"kalamdb/catalog"
 	"kalamdb/query"
-	"kalamdb/row"
 	"kalamdb/sql"
 	"kalamdb/storagelocations"
 )
@@ -251,7 +250,7 @@ func (db *DB) run1(ctx context.Context, s *statement) (Result, error) {
 	case *sql.FlushTable:
 		return db.flushTable(ctx, s, st)
 	case *sql.FlushAll:
-		return db.flush(ctx, "", "", func(row.Partition) bool { return true })
+		return db.flushAll(ctx)
 	case *sql.CompactTable:
 		return db.compactTable(ctx, s, st)
 	case *sql.KillLiveQuery:

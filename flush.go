@@ -2,6 +2,7 @@ package kalamdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"kalamdb/catalog"
 	"kalamdb/ingest"
 	"kalamdb/jobs"
+	"kalamdb/lake"
 	"kalamdb/row"
 	"kalamdb/sql"
 )
@@ -66,6 +68,22 @@ func (db *DB) flushTable(ctx context.Context, s *statement, st *sql.FlushTable) 
 		return Result{}, refuseStream(t, s.Verb()).at(st.Table.Pos)
 	}
 	return db.flush(ctx, t.Ref.Namespace, t.Ref.Name, func(p row.Partition) bool { return p.Table.ID == t.Ref.ID })
+}
+
+// flushAll flushes all tables. One that is dropped, also while the flush runs, is none
+// of them: its rows go in another way.
+func (db *DB) flushAll(ctx context.Context) (Result, error) {
+	stored := func(p row.Partition) bool {
+		t, ok := db.catalog.TableByID(p.Table.ID)
+		return ok && !t.Dropped
+	}
+	for try := 1; ; try++ {
+		res, err := db.flush(ctx, "", "", stored)
+		dropped := errors.Is(err, lake.ErrUnknownTable) || errors.Is(err, ingest.ErrDropped)
+		if !dropped || try == commitTriesMax {
+			return res, err
+		}
+	}
 }
 
 // flush writes what the chosen partitions have buffered to files, and waits.

@@ -21,6 +21,7 @@ const (
 	batchRowsDefault = 1_000
 	batchRowsMax     = 10_000
 	lastRowsMax      = 1_000_000
+	liveTextBytesMax = 64 << 10
 )
 
 // A Subscription is one live query. Next is for one goroutine at a time; Close may
@@ -49,6 +50,10 @@ type Subscription struct {
 // snapshot is taken, and drops what the snapshot has: so there is no gap and no
 // repeat between the two.
 func (db *DB) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
+	if !db.calls.enter() {
+		return nil, errClosed()
+	}
+	defer db.calls.leave()
 	if db.readOnly {
 		return nil, db.failed(readOnlyError("a live query"), 0)
 	}
@@ -153,6 +158,8 @@ func (req *SubscribeRequest) check() error {
 		return fail(CodeUnauthenticated, "the request says not who asks")
 	case req.QueryID == "":
 		return fail(CodeInvalidRequest, "query_id is empty")
+	case len(req.SQL) > liveTextBytesMax:
+		return fail(CodeTooLarge, "the text of a live query has %d bytes, the limit is %d", len(req.SQL), liveTextBytesMax)
 	case req.LastRows < 0 || req.LastRows > lastRowsMax:
 		return fail(CodeInvalidRequest, "last_rows is %d, expected 0 to %d", req.LastRows, lastRowsMax)
 	case req.BatchRows < 1 || req.BatchRows > batchRowsMax:

@@ -147,6 +147,7 @@ func TestSubscribeRefusals(t *testing.T) {
 		{kalamdb.SubscribeRequest{SQL: "SELECT * FROM system.tables"}, kalamdb.CodeTableNotFound},
 		{kalamdb.SubscribeRequest{SQL: "SELECT * FROM app.messages", FromSeq: &future}, kalamdb.CodeCursorExpired},
 		{kalamdb.SubscribeRequest{SQL: "SELECT * FROM app.messages", LastRows: -1}, kalamdb.CodeInvalidRequest},
+		{kalamdb.SubscribeRequest{SQL: "SELECT * FROM app.messages WHERE text = '" + strings.Repeat("x", 64<<10) + "'"}, kalamdb.CodeTooLarge},
 	} {
 		c.req.As, c.req.ConnectionID, c.req.QueryID = principal("alice"), "c", "q"
 		_, err := db.Subscribe(context.Background(), c.req)

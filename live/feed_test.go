@@ -328,3 +328,34 @@ func TestSlowFilterIsLateAfterALoss(t *testing.T) {
 	}
 	expect(t, s, "INSERT k=0 @1", "UPDATE k=1<0 @2", "UPDATE k=2<1 @3")
 }
+
+// What the change log has given comes late from the hub too. It is dropped, and who polls
+// is told of what follows.
+func TestLateEventsSilenceNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := NewHub(Options{})
+		s := subscribe(t, hub, testSpec("a", "ana", nil))
+		s.Start(10)
+		told := 0
+		s.Notify(func() { told++ })
+		if e, err := s.Poll(); e != nil || err != nil {
+			t.Fatalf("%v, %v", e, err)
+		}
+		event := func(seq row.Seq) []*Event {
+			return []*Event{{Op: row.Insert, Seq: seq, Rows: []*row.Row{{Seq: seq, Values: []row.Value{row.TextValue("k"), row.IntValue(row.BigInt, 1)}}}}}
+		}
+		for _, step := range []struct {
+			seq   row.Seq
+			given bool
+		}{{9, false}, {10, false}, {11, true}} {
+			before := told
+			if !s.offer(event(step.seq), 100) {
+				t.Fatal("the subscription has ended")
+			}
+			e, err := s.Poll()
+			if told != before+1 || err != nil || (e != nil) != step.given {
+				t.Errorf("seq %d: told %d times, %v, %v", step.seq, told-before, e, err)
+			}
+		}
+	})
+}

@@ -366,25 +366,26 @@ func (s *Subscription) take() (through row.Seq, err error) {
 	}
 	// Nothing was lost beyond read: from here on the queue has it all.
 	s.phase = live
-	switch {
-	case len(s.queue) > 0:
-	case s.fault != nil:
-		s.finish(ReasonError, s.fault)
-		return 0, s.over()
-	default:
+	// The hub may be behind the change log, and give what that has given before.
+	queue := s.queue
+	for len(queue) > 0 && queue[0].Seq <= s.read {
+		queue = queue[1:]
+	}
+	if len(queue) == 0 {
+		s.unqueue()
+		if s.fault != nil {
+			s.finish(ReasonError, s.fault)
+			return 0, s.over()
+		}
 		s.told = false
 		return 0, nil
 	}
-	s.events, s.queue = s.queue, nil
+	s.events, s.queue = queue, nil
 	s.taken, s.queued = s.queued, 0
-	last := s.events[len(s.events)-1].Seq
-	for len(s.events) > 0 && s.events[0].Seq <= s.read {
-		s.events = s.events[1:]
-	}
-	if len(s.events) > 0 && s.events[0].Rows[0].Seq <= s.read {
+	if s.events[0].Rows[0].Seq <= s.read {
 		s.events[0] = s.events[0].rest(s.read)
 	}
-	s.read = max(s.read, last)
+	s.read = s.events[len(s.events)-1].Seq
 	return 0, nil
 }
 
