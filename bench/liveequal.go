@@ -74,13 +74,14 @@ func benchEqualities(ctx context.Context, bin string, length time.Duration, rep 
 		return err
 	}
 	start := time.Now()
-	each := equalities/equalitySockets - 1
+	const each = equalities/equalitySockets - 1
+	const more = equalities - equalitySockets - 1 // there are the first of each WebSocket and the one that gets the row
 	var filling errgroup.Group
 	filling.SetLimit(openers)
 	for i, w := range others {
 		var all []string
-		for j := range each {
-			all = append(all, subscription(fmt.Sprint("q", j), fmt.Sprintf("SELECT * FROM app.bench WHERE conversation = 'other%d'", i*each+j), ""))
+		for q := i * each; q < min((i+1)*each, more); q++ {
+			all = append(all, subscription(fmt.Sprint("q", q), fmt.Sprintf("SELECT * FROM app.bench WHERE conversation = 'other%d'", q), ""))
 		}
 		filling.Go(func() error { return w.subscribe(all) })
 	}
@@ -100,7 +101,7 @@ func benchEqualities(ctx context.Context, bin string, length time.Duration, rep 
 	if err != nil {
 		return err
 	}
-	n := float64(equalitySockets * each)
+	const n = float64(more)
 	rep.value("subscribe", fmt.Sprintf("%.0f live queries/s", n/took.Seconds()), fmt.Sprintf("%d of different values over %d WebSockets", equalities, equalitySockets), "", true)
 	perQuery := (after.used - before.used) / n
 	rep.value("memory of one more live query", fmt.Sprintf("%.0f B", perQuery), fmt.Sprintf("resident %.0f B", (after.resident-before.resident)/n),
