@@ -172,3 +172,33 @@ func writeFile(t testing.TB, path string, body []byte) {
 		t.Fatal(err)
 	}
 }
+
+// seqs are the Seqs of the rows of f, in the order of the file.
+func seqs(t testing.TB, l *Lake, f *File) []row.Seq {
+	t.Helper()
+	e, err := l.local(context.Background(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.cache.release(e)
+	r, err := l.cache.acquire(e, l.schemaAt(l.table(f.Partition.Table.ID), f.SchemaVersion))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.cache.drop(r)
+	var list []row.Seq
+	for i := range r.groups {
+		values, release, err := readRows(r.groups[i].chunks[r.layout.seqLeaf()], 0, r.groups[i].rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range values {
+			list = append(list, row.Seq(v.Int64()))
+		}
+		release()
+	}
+	if int64(len(list)) != f.Rows {
+		t.Errorf("%s has %d rows, the manifest says %d", f.Name, len(list), f.Rows)
+	}
+	return list
+}

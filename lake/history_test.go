@@ -36,8 +36,9 @@ const (
 // and upkeep against a model: every row is in the buffer or in exactly one file until a
 // newer version or the retention of deleted rows takes it, whatever happens; and a reader
 // sees the rows of its moment, whenever it takes its manifest and reads the files. It knows
-// failed calls, lost replies, and puts that land after the caller has given up, also
-// after its crash. Time is simulated, so that grace and retention pass.
+// failed calls, lost replies, bodies that end early, puts whose condition the store ignores
+// or answers 412 to though they happened, and puts that land after the caller has given up,
+// also after its crash. Time is simulated, so that grace and retention pass.
 func TestHistories(t *testing.T) {
 	first := rand.Uint64()
 	start := time.Now()
@@ -86,12 +87,13 @@ func play(t *testing.T, seed uint64) *history {
 	h := &history{dir: dir, rnd: rand.New(rand.NewPCG(seed, 0)), table: table, buffered: map[row.UserID][]row.Row{}, written: map[row.Seq]row.Row{}, newest: map[string]row.Seq{}}
 	synctest.Test(t, func(t *testing.T) {
 		h.T = t
+		defer func() { // synctest.Test does not return from a test that failed
+			if t.Failed() {
+				t.Logf("seed %d, operations: %s", seed, strings.Join(h.ops, "; "))
+			}
+		}()
 		h.run()
 	})
-	h.T = t
-	if t.Failed() {
-		t.Fatalf("seed %d, operations: %v", seed, h.ops)
-	}
 	return h
 }
 
@@ -99,7 +101,7 @@ type history struct {
 	*testing.T
 	rnd    *rand.Rand
 	table  *catalog.Table
-	bucket *lateBucket
+	bucket *flakyBucket
 	lake   *Lake
 	faults float64
 	dir    string
@@ -150,7 +152,7 @@ func (h *history) run() {
 	h.pack = []int{0, 2, 2}[h.rnd.IntN(3)]
 	h.partial = []int64{-1, 1, 1}[h.rnd.IntN(3)]
 	h.cache = []int64{1, 1, 1 << 20}[h.rnd.IntN(3)]
-	h.bucket = &lateBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
+	h.bucket = &flakyBucket{Bucket: trace, rnd: rand.New(rand.NewPCG(h.rnd.Uint64(), 1))}
 	h.open()
 	for range opsPerHistory {
 		h.fault([]float64{0, 0, 0.03, 0.1}[h.rnd.IntN(4)])
@@ -170,7 +172,10 @@ func (h *history) run() {
 }
 
 // fault sets how often calls of the bucket go wrong.
-func (h *history) fault(often float64) { h.faults, h.bucket.late = often, often }
+func (h *history) fault(often float64) {
+	h.faults = often
+	h.bucket.behave(often)
+}
 
 func (h *history) did(format string, args ...any) {
 	h.ops = append(h.ops, fmt.Sprintf(format, args...))
@@ -180,7 +185,7 @@ func (h *history) step() {
 	ctx := context.Background()
 	tolerate := func(what string, err error) {
 		h.did("%s: %v", what, err)
-		if err != nil && !errors.Is(err, buckettest.ErrInjected) {
+		if err != nil && !h.bucket.injected(err) {
 			h.Errorf("%s: %v", what, err)
 		}
 	}
@@ -254,7 +259,7 @@ func (h *history) flush() {
 	switch {
 	case err == nil:
 		clear(h.buffered)
-	case !errors.Is(err, buckettest.ErrInjected):
+	case !h.bucket.injected(err):
 		h.Errorf("flush: %v", err)
 	}
 }
@@ -273,7 +278,7 @@ func (h *history) open() {
 			l.codec, h.lake = &parquet.Uncompressed, l // zstd keeps channels, which no two bubbles of synctest may share
 			break
 		}
-		if !errors.Is(err, buckettest.ErrInjected) {
+		if !h.bucket.injected(err) {
 			h.Fatalf("open: %v", err)
 		}
 	}
@@ -308,7 +313,7 @@ func (h *history) forget() {
 		cancel()
 		h.did("forget %s: %v", user, err)
 		waits := errors.Is(err, context.DeadlineExceeded) // for readers
-		if err != nil && !waits && !errors.Is(err, buckettest.ErrInjected) {
+		if err != nil && !waits && !h.bucket.injected(err) {
 			h.Errorf("forget %s: %v", user, err)
 			return
 		}
@@ -330,10 +335,9 @@ func (h *history) unlearn(user row.UserID, gone bool) {
 	for id := range 5 {
 		delete(h.newest, fmt.Sprint(user, id))
 	}
+	h.buffered[user] = slices.DeleteFunc(h.buffered[user], func(r row.Row) bool { return r.Seq <= through }) // a flush that failed was committed
 	for _, r := range h.buffered[user] {
-		if r.Seq > through {
-			h.newest[fmt.Sprint(user, r.Values[0].Int())] = r.Seq
-		}
+		h.newest[fmt.Sprint(user, r.Values[0].Int())] = r.Seq
 	}
 	if !gone {
 		return
@@ -356,7 +360,7 @@ func (h *history) compact() error {
 	if info.FilesOut < info.FilesIn {
 		h.merged++
 	}
-	if err != nil && !errors.Is(err, buckettest.ErrInjected) && !strings.Contains(err.Error(), "half of the grace") {
+	if err != nil && !h.bucket.injected(err) && !strings.Contains(err.Error(), "half of the grace") {
 		h.Errorf("compact: %v", err)
 	}
 	return err
@@ -419,7 +423,7 @@ func (h *history) compare(user row.UserID, m *Manifest, buffered []row.Row, newe
 	}
 	parts := h.lake.CacheStats().Parts
 	found, err := h.lake.Find(context.Background(), m, h.table.Schema(), keys)
-	if errors.Is(err, buckettest.ErrInjected) {
+	if h.bucket.injected(err) {
 		h.fault(0)
 		found, err = h.lake.Find(context.Background(), m, h.table.Schema(), keys)
 	}
@@ -477,75 +481,5 @@ func (h *history) check() {
 		m := h.lake.Manifest(row.Partition{Table: h.table.Ref, User: user})
 		h.compare(user, m, nil, h.newest)
 		m.Release()
-	}
-}
-
-// seqs are the Seqs of the rows of f, in the order of the file.
-func seqs(t testing.TB, l *Lake, f *File) []row.Seq {
-	t.Helper()
-	e, err := l.local(context.Background(), f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.cache.release(e)
-	r, err := l.cache.acquire(e, l.schemaAt(l.table(f.Partition.Table.ID), f.SchemaVersion))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.cache.drop(r)
-	var list []row.Seq
-	for i := range r.groups {
-		values, release, err := readRows(r.groups[i].chunks[r.layout.seqLeaf()], 0, r.groups[i].rows)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, v := range values {
-			list = append(list, row.Seq(v.Int64()))
-		}
-		release()
-	}
-	if int64(len(list)) != f.Rows {
-		t.Errorf("%s has %d rows, the manifest says %d", f.Name, len(list), f.Rows)
-	}
-	return list
-}
-
-// A lateBucket loses some puts on the way: the caller gets an error, and the put
-// happens later.
-type lateBucket struct {
-	storagelocations.Bucket
-	rnd  *rand.Rand
-	late float64
-
-	mu      sync.Mutex // guards pending and rnd; puts run in parallel
-	pending []func()
-}
-
-func (b *lateBucket) Put(ctx context.Context, name string, body []byte, cond storagelocations.Cond) (storagelocations.Info, error) {
-	b.mu.Lock()
-	late := b.rnd.Float64() < b.late
-	if late {
-		body := slices.Clone(body)
-		b.pending = append(b.pending, func() { b.Bucket.Put(context.Background(), name, body, cond) })
-	}
-	b.mu.Unlock()
-	if late {
-		return storagelocations.Info{}, fmt.Errorf("put %s: %w", name, buckettest.ErrInjected)
-	}
-	return b.Bucket.Put(ctx, name, body, cond)
-}
-
-// land lets n of the late puts happen, all of them if n is negative, in any order.
-func (b *lateBucket) land(n int) {
-	b.mu.Lock()
-	pending := b.pending
-	b.rnd.Shuffle(len(pending), func(i, j int) { pending[i], pending[j] = pending[j], pending[i] })
-	if n < 0 || n > len(pending) {
-		n = len(pending)
-	}
-	b.pending = slices.Clone(pending[n:])
-	b.mu.Unlock()
-	for _, put := range pending[:n] {
-		put()
 	}
 }

@@ -26,6 +26,9 @@ func read(ctx context.Context, b storagelocations.Bucket, name string) ([]byte, 
 		}
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
+		if err == io.EOF && int64(len(body)) < info.Size {
+			err = fmt.Errorf("%w: %d bytes of %d", io.ErrUnexpectedEOF, len(body), info.Size)
+		}
 		if err == io.EOF {
 			return body, nil
 		}

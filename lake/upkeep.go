@@ -258,7 +258,7 @@ func writtenFor(ctx context.Context, t *table, name string) (bool, error) {
 		return false, err
 	}
 	r.Close()
-	in := &ranges{ctx: ctx, bucket: t.bucket, name: name}
+	in := &ranges{ctx: ctx, bucket: t.bucket, name: name, size: info.Size}
 	f, err := parquet.OpenFile(in, info.Size,
 		parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.OptimisticRead(true), parquet.ReadBufferSize(64<<10))
 	switch {
@@ -278,6 +278,7 @@ type ranges struct {
 	ctx    context.Context
 	bucket storagelocations.Bucket
 	name   string
+	size   int64 // of the object
 	err    error // of the bucket, the first one
 }
 
@@ -293,10 +294,13 @@ func (r *ranges) ReadAt(b []byte, off int64) (int, error) {
 	defer body.Close()
 	n, err := io.ReadFull(body, b)
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = io.EOF
-	case err != nil && !errors.Is(err, io.EOF):
-		r.err = cmp.Or(r.err, err)
+	case err == nil:
+		return n, nil
+	case off+int64(n) >= r.size && (err == io.EOF || err == io.ErrUnexpectedEOF):
+		return n, io.EOF // the end of the object
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
 	}
-	return n, err
+	r.err = cmp.Or(r.err, fmt.Errorf("get %s: %d of %d bytes from %d on: %w", r.name, n, len(b), off, err))
+	return n, r.err
 }
