@@ -65,3 +65,55 @@ func TestForgetDuringCompaction(t *testing.T) {
 		})
 	}
 }
+
+// A pack that is lost or damaged keeps nobody from being forgotten but those who have rows in it.
+func TestForgetBesideALostPack(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(b storagelocations.Bucket, name string) error
+	}{
+		{"lost", func(b storagelocations.Bucket, name string) error { return b.Delete(context.Background(), name) }},
+		{"damaged", func(b storagelocations.Bucket, name string) error {
+			pack := body(t, b, name)
+			pack[len(pack)-20] ^= 1
+			_, err := b.Put(context.Background(), name, pack, storagelocations.Cond{})
+			return err
+		}},
+		{"cut", func(b storagelocations.Bucket, name string) error {
+			pack := body(t, b, name)
+			_, err := b.Put(context.Background(), name, pack[:len(pack)/2], storagelocations.Cond{})
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, table := context.Background(), notes(7)
+			b := storagelocations.NewMemory()
+			l := openLake(t, b, Options{CacheBytesMax: 1, PackPartitionsMin: 2, Node: "node"}, table)
+			mustFlush(t, l, segment(table, "eve", note(1, 1, "e")), segment(table, "fay", note(1, 2, "f")))
+			lost := names(t, b, "packs/")
+			mustFlush(t, l, segment(table, "ana", note(1, 3, "a")), segment(table, "ben", note(1, 4, "b")))
+			if err := c.damage(b, lost[0]); err != nil {
+				t.Fatal(err)
+			}
+			l = openLake(t, b, Options{CacheBytesMax: 1, PackPartitionsMin: 2, Node: "node"}, table)
+			files, err := l.Forget(ctx, row.Partition{Table: table.Ref, User: "ana"})
+			if err != nil || len(files) != 1 {
+				t.Errorf("forget a user without rows in it: %d files, %v, expected one", len(files), err)
+			}
+			for _, name := range names(t, b, "packs/") {
+				if name == lost[0] {
+					continue
+				}
+				if _, _, ok := directoryOf(t, body(t, b, name)).find("ana"); ok {
+					t.Errorf("%s has rows of the user who is forgotten", name)
+				}
+			}
+			if got := findAll(t, l, table, "ben", 1); len(got) != 1 {
+				t.Errorf("%v of the other user of the pack, expected one row", got)
+			}
+			if _, err := l.Forget(ctx, row.Partition{Table: table.Ref, User: "eve"}); !faulty(err) {
+				t.Errorf("forget a user with rows in it: %v, expected that the pack is at fault", err)
+			}
+		})
+	}
+}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"kalamdb/row"
-	"kalamdb/storagelocations"
 )
 
 // FORGET USER cannot wait until the packs with rows of the user are deleted by themselves. A pack
@@ -18,7 +18,9 @@ import (
 // dead as a whole and deleted like his files.
 //
 // Which packs have rows of him is in their directories and not in the log: a pack may have
-// rows of users whose slices no entry ever named, as a round was committed in part.
+// rows of users whose slices no entry ever named, as a round was committed in part. Of a pack
+// that is lost or damaged only the log can say it, and who has no slice there by the log
+// is forgotten without it.
 
 // packsOf are the packs that an entry names and that have rows of the user, by name.
 func (l *Lake) packsOf(ctx context.Context, t *table, user row.UserID) (map[string]*packState, error) {
@@ -32,12 +34,21 @@ func (l *Lake) packsOf(ctx context.Context, t *table, user row.UserID) (map[stri
 			p := t.packs[name]
 			t.mu.RUnlock()
 			footer, err := l.packFooter(gctx, t.bucket, p)
-			if errors.Is(err, storagelocations.ErrNotExist) {
-				t.mu.RLock()
-				live := p.live
-				t.mu.RUnlock()
-				if live == 0 {
-					return nil // deleted, and the process died before it took note
+			if isCorrupt(err) { // or only the answer was cut short
+				if whole := wholePack(gctx, t.bucket, p); !faulty(whole) {
+					return fmt.Errorf("%s: %w", name, errors.Join(err, whole))
+				}
+			}
+			if faulty(err) {
+				his, live := t.sliceIn(p, user)
+				switch {
+				case !his:
+					return nil // it must not keep him from being forgotten
+				case live == 0: // it may be deleted, and the process died before it took note
+					mu.Lock()
+					defer mu.Unlock()
+					of[name] = p
+					return nil
 				}
 			}
 			if err != nil {
@@ -52,6 +63,18 @@ func (l *Lake) packsOf(ctx context.Context, t *table, user row.UserID) (map[stri
 		})
 	}
 	return of, g.Wait()
+}
+
+// sliceIn says whether the log knows of rows of a user in p, also removed ones, and how many
+// slices of p are live.
+func (t *table) sliceIn(p *packState, user row.UserID) (his bool, live int) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if of := t.partitions[user]; of != nil {
+		his = slices.ContainsFunc(of.files, func(f *File) bool { return f.Name == p.name })
+	}
+	his = his || slices.ContainsFunc(t.dead, func(d deadFile) bool { return d.file.Partition.User == user && d.file.Name == p.name })
+	return his, p.live
 }
 
 // repack writes the live slices of a pack but those of one user to other packs, and puts
