@@ -148,6 +148,11 @@ func (db *DB) copyOut(ctx context.Context, n catalog.Namespace, out *lake.CopyOu
 		return nil, err
 	}
 	defer now.release()
+	return db.copyMoment(ctx, n, now, out, job)
+}
+
+// copyMoment copies what is in a moment. A table may be dropped meanwhile: its files go at once.
+func (db *DB) copyMoment(ctx context.Context, n catalog.Namespace, now *backupMoment, out *lake.CopyOut, job *jobs.Running) (_ *backupManifest, err error) {
 	m := &backupManifest{Version: backupVersion, Namespace: n.Name, Options: n.Options, Time: time.Now().UTC().Truncate(time.Microsecond), Seq: now.seq, Node: db.nodeID}
 	var mu sync.Mutex // guards done
 	done, total := 0, 0
@@ -171,6 +176,9 @@ func (db *DB) copyOut(ctx context.Context, n catalog.Namespace, out *lake.CopyOu
 			g.Go(func() error {
 				var err error
 				e.Partitions[j], err = out.Partition(gctx, t, user, p.files, scanAll(p.snap.Scan))
+				if c, ok := db.catalog.TableByID(t.Ref.ID); err != nil && gctx.Err() == nil && (!ok || c.Dropped) {
+					return fail(CodeTableNotFound, "%s was dropped while it was being copied", t.Ref).details("there is no backup; start again for one without the table")
+				}
 				if err != nil {
 					return fmt.Errorf("%s: %w", row.Partition{Table: t.Ref, User: user}, err)
 				}
