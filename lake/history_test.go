@@ -330,8 +330,10 @@ func (h *history) forget() {
 }
 
 // unlearn is what the model knows after a user was forgotten: rows that are still buffered.
+// Those that a flush committed, though its reply was lost, the real buffer has erased too.
 func (h *history) unlearn(user row.UserID, gone bool) {
 	through := h.lake.Through(row.Partition{Table: h.table.Ref, User: user})
+	h.buffered[user] = slices.DeleteFunc(h.buffered[user], func(r row.Row) bool { return r.Seq <= through })
 	for id := range 5 {
 		delete(h.newest, fmt.Sprint(user, id))
 	}
