@@ -337,7 +337,6 @@ func (h *history) unlearn(user row.UserID, gone bool) {
 	for id := range 5 {
 		delete(h.newest, fmt.Sprint(user, id))
 	}
-	h.buffered[user] = slices.DeleteFunc(h.buffered[user], func(r row.Row) bool { return r.Seq <= through }) // a flush that failed was committed
 	for _, r := range h.buffered[user] {
 		h.newest[fmt.Sprint(user, r.Values[0].Int())] = r.Seq
 	}
